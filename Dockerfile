@@ -7,7 +7,7 @@
 ARG DEBIAN_IMAGE=debian:12-slim
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 
-# A stage, since the classic builder accepts no variable in COPY --from.
+# A separate stage, since the classic builder accepts no variable in COPY --from.
 FROM ${RUST_IMAGE} AS toolchain
 
 # Installs the engine; pip and compilers stay in this stage.
@@ -105,6 +105,6 @@ EXPOSE 5000
 # tini forwards signals, reaps orphans, and ends with the program.
 ENTRYPOINT ["tini", "--", "meshgate"]
 CMD ["serve"]
-# Healthy once Blender is warm. A probe may take ten seconds, for when all processors are busy.
+# Healthy once Blender is warm. A probe may take ten seconds, since all processors may be busy.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=6 \
     CMD ["meshgate", "healthcheck"]

@@ -81,7 +81,7 @@ test-deploy: setup ## Test the images and compose files on a Docker engine, if t
 	@scripts/test-deploy.sh
 
 .PHONY: quick
-quick: ## Check format, lints, imports and unit tests before a commit (a minute or two after setup)
+quick: ## Check format, lints, imports and unit tests before a commit (needs `make setup` once; under two minutes)
 	cargo fmt --check
 	cargo clippy --locked --lib -- -D warnings
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-//! Without this a new file of the embedded Python package would not be noticed.
+//! Makes Cargo notice new files of the embedded Python package.
 
 fn main() {
     println!("cargo::rerun-if-changed=blender/meshgate_engine");

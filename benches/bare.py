@@ -24,7 +24,7 @@ def convert(source: str, target: str) -> None:
 
 def serve() -> None:
     warm_up()
-    # The exporter is loaded by its first use, and its chatter goes where it disturbs nobody.
+    # The first use loads the exporter; its messages must not mix with the answers.
     import io_scene_gltf2.blender.exp.export  # noqa: F401
 
     answers = os.fdopen(os.dup(1), "w")

@@ -1,4 +1,4 @@
-//! What is remembered: hits against a web server with the same bytes, and what remembering costs.
+//! The cache: hits compared with nginx serving the same bytes, and the costs of cache, store and rate limit.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ const HITS: usize = 2000;
 const ROUNDS: usize = 3;
 const PAIRS: usize = 200;
 const ENTRIES: u32 = 100_000;
-/// What the gateway says when it knows what processes before it have left.
+/// The log line of the gateway when its index has all entries of the store.
 const REBUILT: &str = "rebuilt the cache's index";
 const GLB: &str = "output_format=glb&filename=a.glb";
 const ZIP: &str = "output_format=glb&filename=a.zip";
 
-/// A server of somebody else; ended when dropped.
+/// An nginx or Redis; stopped when dropped.
 struct Other {
     process: Child,
     address: String,
@@ -31,7 +31,7 @@ struct Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // So that it ends its own processes, too.
+        // Not SIGKILL, so that nginx ends its workers, too.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let _ = self.process.wait();
     }
@@ -50,12 +50,12 @@ impl Other {
         Ok(Other { process, address })
     }
 
-    /// nginx with one file, as small as its configuration can be.
+    /// nginx with one file and a minimal configuration.
     fn nginx(bench: &Bench, file: &Path) -> Result<Other> {
         let folder = bench.scratch.join("nginx");
         fs::create_dir_all(&folder)?;
         fs::copy(file, folder.join("file"))?;
-        // Taken, and given back for nginx: it cannot be told to look for one.
+        // Finds a free port for nginx, which cannot choose one itself.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let here = folder.display();
         let configuration = format!(
@@ -88,14 +88,14 @@ impl Bench {
         self.root.join("target/tools").join(name)
     }
 
-    /// A megabyte that was converted before: against the same bytes as a file of nginx, by the same clients, in turns, where
-    /// a small zip asks for it; and how long one takes that is sent whole.
+    /// Cache hits of 1 MB. Requests with a small zip are compared with nginx serving the same bytes to the same clients,
+    /// alternately; requests with the whole model are timed.
     pub async fn hits(&self) -> Result<Vec<Row>> {
         let server = Server::start(self, &[("CACHE", "on")])?;
         let zip = bytes::Bytes::from(fs::read(self.model("middle.zip"))?);
         let whole = bytes::Bytes::from(fs::read(self.model("middle.glb"))?);
-        let result = known(&server, ZIP, &zip).await?;
-        known(&server, GLB, &whole).await?;
+        let result = fill_cache(&server, ZIP, &zip).await?;
+        fill_cache(&server, GLB, &whole).await?;
         let file = self.scratch.join("middle-result.glb");
         fs::write(&file, &result)?;
         let nginx = Other::nginx(self, &file)?;
@@ -112,17 +112,17 @@ impl Bench {
         let rate = |took: Duration| HITS as f64 / took.as_secs_f64();
         let (ours, theirs) = (rate(median(&mut ours)), rate(median(&mut theirs)));
         let hit = median(&mut times);
-        // Of what comes and of what goes, at 1 GB/s.
+        // The model and the result are hashed, at 1 GB/s.
         let hashing = (whole.len() + result.len()) as f64 / 1e6;
         Ok(vec![
             Row::at_least(
-                "cached results of 1 MB for 8 clients / nginx with the same as a file",
+                "cached results of 1 MB for 8 clients / nginx with the same file",
                 format!("{ours:.0}/s for a zip of {} kB / {theirs:.0}/s", zip.len() / 1000),
                 ours / theirs,
                 0.5,
             ),
             Row::at_most(
-                "median hit of 1 MB, sent and taken, without 1 ms of hashing for each MB, in ms",
+                "median cache hit with 1 MB sent and received, minus 1 ms of hashing for each MB, in ms",
                 show(hit),
                 hit.as_secs_f64() * 1000.0 - hashing,
                 2.0,
@@ -130,28 +130,28 @@ impl Bench {
         ])
     }
 
-    /// Small native conversions with a limit that is kept on Redis and never reached, and without, in turns.
+    /// Small native conversions with a rate limit on Redis that is never reached, and without one, alternately.
     pub async fn limit(&self) -> Result<Row> {
         let redis = Other::redis(self)?;
         let usual = Server::start(self, &[("REDIS_URL", &redis.address)])?;
         let limited =
             Server::start(self, &[("REDIS_URL", &redis.address), ("RATE_LIMIT_REQUESTS", "100000")])?;
-        let (without, with) = self.in_turns(&usual, &limited).await?;
+        let (without, with) = self.alternately(&usual, &limited).await?;
         let what = "a rate limit on Redis adds to the median of a small native conversion, in ms";
         Ok(Row::adds(what, with, without, 0.5))
     }
 
-    /// Conversions of 100 kB that nobody has asked for before, with the cache and without, in turns.
+    /// Uncached conversions of 100 kB, with the cache on and off, alternately.
     pub async fn misses(&self) -> Result<Row> {
         let usual = Server::start(self, &[])?;
         let caching = Server::start(self, &[("CACHE", "on")])?;
-        let (without, with) = self.in_turns(&usual, &caching).await?;
-        let what = "cache and store add to the median of a conversion of 100 kB that is not known, in ms";
+        let (without, with) = self.alternately(&usual, &caching).await?;
+        let what = "cache and store add to the median of an uncached conversion of 100 kB, in ms";
         Ok(Row::adds(what, with, without, 3.0))
     }
 
-    /// The medians of both, for native conversions of 100 kB, each of another name.
-    async fn in_turns(&self, one: &Server, other: &Server) -> Result<(Duration, Duration)> {
+    /// The medians of two servers for native conversions of 100 kB, each under a different name.
+    async fn alternately(&self, one: &Server, other: &Server) -> Result<(Duration, Duration)> {
         let model = bytes::Bytes::from(fs::read(self.model("small.glb"))?);
         let (mut ones, mut others) = (Vec::new(), Vec::new());
         for number in 0..PAIRS {
@@ -162,10 +162,10 @@ impl Bench {
         Ok((median(&mut ones), median(&mut others)))
     }
 
-    /// What it takes to know of many results that processes before have left.
+    /// The memory and time of indexing many results that earlier processes have stored.
     pub fn many(&self) -> Result<Vec<Row>> {
         let store = self.scratch.join("many");
-        // All have the same result: what counts are the entries, and those without a result are forgotten.
+        // All entries share one result: only entries are measured, and entries without a result are removed.
         let result = [b'.'; 1000];
         let hash = blake3::hash(&result);
         let blobs = store.join("blobs").join(&hash.to_hex()[..2]);
@@ -195,7 +195,7 @@ impl Bench {
             Server::start_until(self, &[settings[0], settings[1], ("STORAGE_URL", &url)], &[WARM, REBUILT])?;
         let line = many.line(REBUILT)?;
         if !line.contains(&format!("entries={ENTRIES}")) {
-            return Err(format!("not all entries are known: {line}").into());
+            return Err(format!("the index lacks entries: {line}").into());
         }
         let rebuilt = many.after(REBUILT)?;
         let (with, without) = (many.status_kb("VmRSS")?, none.status_kb("VmRSS")?);
@@ -208,7 +208,7 @@ impl Bench {
                 50.0,
             ),
             Row::at_most(
-                "start until 100,000 results are known, in s",
+                "start until the index holds 100,000 results, in s",
                 show(rebuilt),
                 rebuilt.as_secs_f64(),
                 2.0,
@@ -217,14 +217,14 @@ impl Bench {
     }
 }
 
-/// Has it converted, and makes sure that it is known then: its bytes.
-async fn known(server: &Server, query: &str, body: &bytes::Bytes) -> Result<bytes::Bytes> {
+/// Converts, checks that the same request is a hit then, and returns the result's bytes.
+async fn fill_cache(server: &Server, query: &str, body: &bytes::Bytes) -> Result<bytes::Bytes> {
     let ask = || server.request(&server.client, query, body.clone()).send();
     let first = ask().await?.bytes().await?;
     let again = ask().await?;
     let how = again.headers().get("meshgate-cache").cloned();
     if how.is_none_or(|how| how != "hit") || again.bytes().await? != first {
-        return Err("the second answer is no hit with the same bytes".into());
+        return Err("the second response is not a hit with the same bytes".into());
     }
     Ok(first)
 }

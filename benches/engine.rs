@@ -1,4 +1,4 @@
-//! The engine by itself: conversions in process, against the least that Blender could do.
+//! The engine without HTTP: conversions in this process, compared with the least time that Blender could take.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -16,7 +16,7 @@ use meshgate::executor::local::{Blender, LocalExecutor};
 use meshgate::executor::task::{Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 use meshgate::repack;
 
 use super::table::Row;
@@ -30,7 +30,7 @@ const BATCH: usize = 60;
 const ROUNDS: usize = 3;
 
 impl Bench {
-    /// A small FBX through the supervisor, against a bare fork and against a process for each, in turns.
+    /// A small FBX through the supervisor, compared with a bare fork and with a process each, alternately.
     pub async fn one_conversion(&self) -> Result<Vec<Row>> {
         let work = self.work()?;
         let blender = Blender::start(self.settings(&work, 1)?).await?;
@@ -84,7 +84,7 @@ impl Bench {
         Ok(began.elapsed())
     }
 
-    /// Two workers against one.
+    /// Two workers compared with one.
     pub async fn throughput(&self) -> Result<Row> {
         let work = self.work()?;
         let one = Blender::start(self.settings(&work, 1)?).await?;
@@ -109,7 +109,7 @@ impl Bench {
     async fn batch(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
         let began = Instant::now();
         let convert = || async { self.convert(blender, work).await };
-        // As many callers as there are slots at most; the supervisor does the queueing.
+        // Two callers, as many as there are slots at most.
         let half = || async {
             for _ in 0..BATCH / 2 {
                 convert().await?;
@@ -121,7 +121,7 @@ impl Bench {
         Ok(began.elapsed())
     }
 
-    /// From nothing to the first result, against the import of bpy alone.
+    /// The time from the start to the first result, compared with importing bpy.
     pub async fn start(&self) -> Result<Row> {
         let (mut ours, mut imports) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
@@ -143,7 +143,7 @@ impl Bench {
         ))
     }
 
-    /// 50 MB of glTF to GLB, against `cp` of the same bytes: the repacking alone, and all of a conversion.
+    /// 50 MB of glTF to GLB, compared with `cp` of the same bytes: repacking alone, and the whole conversion.
     pub async fn native(&self) -> Result<Vec<Row>> {
         let (mut copies, mut repacks, mut conversions) = (Vec::new(), Vec::new(), Vec::new());
         let work = self.work_on_disk()?;
@@ -189,13 +189,13 @@ impl Bench {
         ])
     }
 
-    /// What 100 MB of model add to this process, Blender's own aside.
+    /// The memory that a model of 100 MB adds to this process, without Blender's.
     pub async fn memory(&self) -> Result<Row> {
         let work = self.work()?;
         let converter = self.converter(work)?;
         converter.executor().start().await?;
         self.convert_file(&converter, "cube.fbx", Format::Glb, Options::default()).await?;
-        // Forget the peak of what was measured before.
+        // Resets the peak, which earlier parts have raised.
         fs::write("/proc/self/clear_refs", "5")?;
         let idle = status_kb("/proc/self/status", "VmHWM")?;
         let mut options = Options::default();
@@ -214,7 +214,7 @@ impl Bench {
 
     fn converter(&self, work: WorkDir) -> Result<Converter> {
         let executor = Arc::new(LocalExecutor::new(Ok(self.settings(&work, 1)?)));
-        Ok(Converter::new(executor, work, Limits::default(), Admission::unbounded(2)))
+        Ok(Converter::new(executor, work, ModelLimits::default(), Admission::unbounded(2)))
     }
 
     async fn convert_file(
@@ -236,7 +236,7 @@ impl Bench {
     }
 }
 
-/// A request that nothing watches.
+/// A request whose progress nobody follows.
 pub fn engine_request(folder: &ConversionFolder, task: Task) -> EngineRequest<'_> {
     EngineRequest {
         client: Client::Local,
@@ -286,7 +286,7 @@ impl Bare {
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        // The end of its input ends it.
+        // Closing its input ends it.
         self.process.stdin.take();
         let _ = self.process.wait();
     }

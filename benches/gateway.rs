@@ -1,4 +1,4 @@
-//! The gateway: the real binary, with load from this machine to this machine, bounded in count and time.
+//! The gateway: the real binary, under load from this process, bounded in count and time.
 
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, pipe};
@@ -28,12 +28,12 @@ const NATIVE: usize = 4000;
 const CLIENTS: usize = 8;
 const DISTINCT: usize = 200;
 const OVERLOAD: Duration = Duration::from_secs(30);
-/// Tenths of a second until all that is over must be gone.
+/// Tenths of a second after which no child, folder or descriptor may be left.
 const SETTLED: usize = 50;
 /// Waiting places of the gateway with two workers, by default.
 const PLACES: usize = 2 + 8;
 
-/// What it says when it is ready.
+/// The log line that says the gateway is ready.
 pub const WARM: &str = "the engine is warm";
 
 /// A running `meshgate serve`; killed when dropped.
@@ -41,18 +41,18 @@ pub struct Server {
     process: Child,
     address: String,
     pub client: Client,
-    /// What it said at first, and how long after its start.
+    /// Log lines of the start, each with the time since the process was started.
     said: Vec<(Duration, String)>,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts it with these variables besides the usual ones, and waits until it is ready.
+    /// Starts it with these environment variables in addition, and waits until it is ready.
     pub fn start(bench: &Bench, variables: &[(&str, &str)]) -> Result<Server> {
         Server::start_until(bench, variables, &[WARM])
     }
 
-    /// As [`Server::start`], until it has said all of this.
+    /// Like [`Server::start`], but waits until its log contains all `signs`.
     pub fn start_until(bench: &Bench, variables: &[(&str, &str)], signs: &[&str]) -> Result<Server> {
         let folder = tempfile::tempdir_in(&bench.scratch)?;
         let (reader, writer) = pipe()?;
@@ -62,7 +62,7 @@ impl Server {
             .arg("serve")
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
-            // The same model is sent over and over.
+            // Most parts send the same model repeatedly.
             .env("CACHE", "off")
             .env("BLENDER_PYTHON", bench.python())
             .env("WORKERS", "2")
@@ -82,24 +82,24 @@ impl Server {
         }
         let (_, address) = server.line("listening")?.split_once("address=").ok_or("no address")?;
         server.address = format!("http://{}", address.split_whitespace().next().unwrap_or_default());
-        // What it says from now on is nobody's concern, but has to be read.
+        // Later log lines are not needed, but a full pipe would block the server.
         thread::spawn(move || lines.map_while(std::result::Result::ok).for_each(drop));
         Ok(server)
     }
 
-    /// The line with which it told this.
+    /// The log line of the start that contains `sign`.
     pub fn line(&self, sign: &str) -> Result<&str> {
         let mut lines = self.said.iter().map(|(_, line)| line.as_str());
-        Ok(lines.find(|line| line.contains(sign)).ok_or_else(|| format!("it did not say {sign:?}"))?)
+        Ok(lines.find(|line| line.contains(sign)).ok_or_else(|| format!("the log lacks {sign:?}"))?)
     }
 
-    /// How long after its start it said this.
+    /// The time from the start until the log contained `sign`.
     pub fn after(&self, sign: &str) -> Result<Duration> {
         let said = self.said.iter().find(|(_, line)| line.contains(sign));
-        Ok(said.ok_or_else(|| format!("it did not say {sign:?}"))?.0)
+        Ok(said.ok_or_else(|| format!("the log lacks {sign:?}"))?.0)
     }
 
-    /// Converts a raw body; the status, and the time until the whole answer was there.
+    /// Converts a raw body; returns the status, and the time until the whole response had arrived.
     async fn convert(&self, query: &str, body: impl Into<Body>) -> Result<(StatusCode, Duration)> {
         timed(self.request(&self.client, query, body)).await
     }
@@ -111,7 +111,7 @@ impl Server {
     pub async fn succeed(&self, query: &str, body: impl Into<Body>) -> Result<Duration> {
         match self.convert(query, body).await? {
             (StatusCode::OK, took) => Ok(took),
-            (status, _) => Err(format!("a conversion was answered {status}").into()),
+            (status, _) => Err(format!("a conversion returned {status}").into()),
         }
     }
 
@@ -128,13 +128,13 @@ impl Server {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
     }
 
-    /// What a conversion leaves behind if it does: children of the zygote, folders, waiting or working conversions.
+    /// Counts leftovers of conversions: children of the zygote, folders, and gauges of running and waiting conversions.
     async fn remains(&self) -> Result<usize> {
         let health: serde_json::Value =
             self.client.get(format!("{}/health", self.address)).send().await?.json().await?;
         let gauge = |pointer: &str| health.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or(1);
         let gauges = gauge("/engine/busy") + gauge("/queue/waiting");
-        // All that is below the process, but for the zygote itself.
+        // All descendants of the process except the zygote itself.
         let below = super::descendants(self.process.id()).len().saturating_sub(1);
         Ok(gauges as usize + below + self.folders())
     }
@@ -175,7 +175,7 @@ fn distinct(number: usize) -> Vec<u8> {
 }
 
 impl Bench {
-    /// One conversion of the cube over HTTP and in process, in turns.
+    /// One conversion of the cube over HTTP and in this process, alternately.
     pub async fn http_conversion(&self) -> Result<Row> {
         let work = self.work()?;
         let blender = Blender::start(self.settings(&work, 1)?).await?;
@@ -192,8 +192,8 @@ impl Bench {
         Ok(Row::adds(what, http, direct, 3.0))
     }
 
-    /// Small native conversions by 8 clients, whose reports go to memory, and to this disk: some file systems are slow to make
-    /// files for minutes after many were removed, which says nothing of the gateway.
+    /// Small native conversions by 8 clients, with the store in memory and on this disk. Only memory counts: some file
+    /// systems create files slowly for minutes after many were removed, which is not the gateway's doing.
     pub async fn http_native(&self) -> Result<Row> {
         let url = format!("file://{}/store", self.disk.display());
         let disk = self.native_by_clients(&[("STORAGE_URL", &url)]).await?;
@@ -214,7 +214,7 @@ impl Bench {
         Ok(NATIVE as f64 / hammer(NATIVE, request).await?.as_secs_f64())
     }
 
-    /// Four clients of distinct conversions against the two slots alone, and against a process for each.
+    /// Distinct conversions of four clients, compared with the two slots without HTTP and with a process each.
     pub async fn http_throughput(&self) -> Result<Vec<Row>> {
         let work = self.work()?;
         let blender = Arc::new(Blender::start(self.settings(&work, 2)?).await?);
@@ -247,7 +247,7 @@ impl Bench {
         ])
     }
 
-    /// Distinct conversions in the two slots alone, by as many callers as clients later.
+    /// Distinct conversions in the two slots without HTTP, by four callers.
     async fn distinct_direct(&self, blender: &Blender, work: &WorkDir, first: usize) -> Result<Duration> {
         let next = AtomicUsize::new(0);
         let caller = || async {
@@ -278,17 +278,18 @@ impl Bench {
         Ok(began.elapsed())
     }
 
-    /// Ten times what it can do, for a while: who is let in is served as at capacity, and the others know at once.
+    /// Ten times the requests that it can serve, for a while: accepted ones take as long as at capacity, others are
+    /// refused at once.
     pub async fn overload(&self) -> Result<Vec<Row>> {
         let server = Arc::new(Server::start(self, &[])?);
         let (took, mut at_capacity) = distinct_http(&server, 0, PLACES).await?;
-        // The connections of that are kept alive.
+        // Includes the connections of those requests, which are kept alive.
         let descriptors = server.descriptors()?;
         let capacity = DISTINCT as f64 / took.as_secs_f64();
         let mut ticks = interval(Duration::from_secs_f64(1.0 / (10.0 * capacity)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut requests = JoinSet::new();
-        // Its connections go with it.
+        // Dropping this client closes its connections.
         let client = Client::new();
         let began = Instant::now();
         let mut number = DISTINCT;
@@ -346,7 +347,7 @@ impl Bench {
         ])
     }
 
-    /// 100 MB through the gateway, repacked natively and by way of the disk only.
+    /// The memory that an upload of 100 MB adds to the gateway; it is repacked on the disk.
     pub async fn upload_memory(&self) -> Result<Row> {
         let server = Server::start(self, &[])?;
         server.succeed("output_format=glb&filename=a.obj", distinct(0)).await?;
@@ -357,7 +358,7 @@ impl Bench {
         let url = format!("{}/convert?output_format=glb&filename=big.glb", server.address);
         let mut answer = server.client.post(url).body(body).send().await?;
         if answer.status() != StatusCode::OK {
-            return Err(format!("100 MB were answered {}", answer.status()).into());
+            return Err(format!("100 MB returned {}", answer.status()).into());
         }
         while answer.chunk().await?.is_some() {}
         let added = server.status_kb("VmHWM")?.saturating_sub(idle) as f64 / 1024.0;
@@ -369,7 +370,7 @@ impl Bench {
         ))
     }
 
-    /// A normal client alone, and beside 500 idle connections and 50 uploads that hardly move, in turns.
+    /// A client alone, and beside 500 idle connections and 50 very slow uploads, alternately.
     pub async fn crowd(&self) -> Result<Row> {
         let server = Server::start(self, &[])?;
         let host = server.address.trim_start_matches("http://").to_owned();
@@ -409,7 +410,7 @@ impl Bench {
         ))
     }
 
-    /// From nothing to ready, against the import of bpy alone.
+    /// The time from the start to ready, compared with importing bpy.
     pub fn ready(&self) -> Result<Row> {
         let (mut ours, mut imports) = (Vec::new(), Vec::new());
         for _ in 0..STARTS {
@@ -426,7 +427,7 @@ impl Bench {
     }
 }
 
-/// Distinct conversions by some clients: how long all took, and each.
+/// Distinct conversions by a number of clients; returns the total time and the time of each.
 async fn distinct_http(
     server: &Arc<Server>,
     first: usize,
@@ -457,7 +458,7 @@ async fn distinct_http(
     Ok((began.elapsed(), times))
 }
 
-/// So many requests by all clients together: how long they took.
+/// Sends this many requests from [`CLIENTS`] clients together; returns the total time.
 pub async fn hammer(requests: usize, request: impl Fn(&Client) -> RequestBuilder) -> Result<Duration> {
     let client = Client::new();
     let began = Instant::now();
@@ -468,7 +469,7 @@ pub async fn hammer(requests: usize, request: impl Fn(&Client) -> RequestBuilder
             for request in own {
                 let (status, _) = timed(request).await.map_err(|error| error.to_string())?;
                 if status != StatusCode::OK {
-                    return Err(format!("a request was answered {status}"));
+                    return Err(format!("a request returned {status}"));
                 }
             }
             Ok(())

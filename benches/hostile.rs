@@ -1,4 +1,4 @@
-//! What models that were made to cost a lot may cost the service: `tests/hostile/` has more of them.
+//! The cost of models made to be expensive; `tests/hostile/` has more of them.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const ROUNDS: usize = 5;
 const TEXT: usize = 38_000_000;
 
 impl Bench {
-    /// Probes beside it, time in proportion to its clips, and memory in proportion to its text.
+    /// Conversion time by number of clips, latency of probes meanwhile, and memory for large JSON.
     pub async fn hostile(&self) -> Result<Vec<Row>> {
         let server = Arc::new(Server::start(self, &[])?);
         let (few, many) = (clips(CLIPS), clips(CLIPS * 10));
@@ -87,7 +87,7 @@ impl Bench {
     }
 }
 
-/// The value below which nearly all answers of `/livez` lie.
+/// The 99th percentile of the latency of `/livez`.
 async fn probes(server: &Server) -> Result<Duration> {
     let client = Client::new();
     let mut times = Vec::new();
@@ -109,7 +109,7 @@ fn clips(count: usize) -> String {
     text + "]}"
 }
 
-/// As many values as a model may have, in the extension that names an avatar's bones.
+/// A model with nearly as many JSON values as allowed, in the extension that names an avatar's bones.
 fn objects() -> String {
     const OBJECT: &str = r#"{"bone":"hips"},"#;
     let head = r#"{"asset":{"version":"2.0"},"nodes":[{}],"extensions":{"VRM":{"humanoid":{"humanBones":["#;

@@ -1,4 +1,4 @@
-//! The benchmark: ratios measured side by side in one run, never absolute times to be compared between machines.
+//! The benchmark: ratios measured side by side in one run, rather than times, which differ between machines.
 //!
 //! `make bench` builds the models, runs this, and writes the table to `docs/BENCHMARKS.md`.
 
@@ -35,13 +35,13 @@ async fn main() -> Result<()> {
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut rows = Vec::new();
     let mut add = |new: Vec<Row>| {
-        // It takes minutes, and somebody may be looking.
+        // Rows are printed at once, since the whole run takes minutes.
         for row in &new {
             println!("{row}");
         }
         rows.extend(new);
     };
-    // First, since many files are removed by what follows.
+    // First, since the other parts remove many files, which slows down some file systems.
     if wanted("http-native") {
         add(vec![bench.http_native().await?]);
     }
@@ -98,7 +98,7 @@ async fn main() -> Result<()> {
         return Ok(());
     }
     let path = root.join("docs/BENCHMARKS.md");
-    // What was measured in containers stays: `make bench-deploy` writes it.
+    // The sections on containers and Kubernetes are kept: `make bench-deploy` and `make bench-cluster` write them.
     let before = fs::read_to_string(&path).unwrap_or_default();
     let kept = before.find("\n## In containers\n").map_or("", |start| &before[start..]);
     fs::write(&path, table::document(&rows)? + kept)?;
@@ -107,7 +107,7 @@ async fn main() -> Result<()> {
 
 struct Bench {
     root: PathBuf,
-    /// In memory, where there is room.
+    /// In memory, if it has room.
     scratch: PathBuf,
     /// On this machine's disk.
     disk: PathBuf,
@@ -116,7 +116,7 @@ struct Bench {
 /// Where Linux keeps files in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// Bytes of all models and results at a time, with some to spare.
+/// More bytes than all models and results together take at any time.
 const ROOM: u64 = 2 << 30;
 
 fn has_room(folder: &Path) -> bool {
@@ -164,7 +164,7 @@ impl Bench {
         if status.success() { Ok(began.elapsed()) } else { Err("bpy cannot be imported".into()) }
     }
 
-    /// The cube in a Blender process of its own.
+    /// Converts the cube in a new Blender process.
     fn process_once(&self) -> Result<Duration> {
         let began = Instant::now();
         let out = self.scratch.join("cold.glb");
@@ -182,14 +182,14 @@ fn show(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// The value below which the given part of the times lies.
+/// The percentile of the times; `part` is from 0 to 1.
 fn percentile(times: &mut [Duration], part: f64) -> Duration {
     times.sort();
     let index = (times.len() as f64 * part).ceil() as usize;
     times.get(index.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-/// The processes below this one.
+/// All descendants of a process.
 fn descendants(process: u32) -> Vec<u32> {
     let children = |process: u32| -> Vec<u32> {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();

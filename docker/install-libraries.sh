@@ -6,7 +6,7 @@ work=$(mktemp -d)
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 
-# Blender links libGL, which depends on a driver: mesa, with a compiler of 110 MB. Nothing is ever drawn here, so an
+# Blender links libGL, which depends on a driver: mesa, with a compiler of 110 MB. Conversions never draw, so an
 # empty package provides the driver.
 mkdir -p "$work/nothing/DEBIAN"
 cat >"$work/nothing/DEBIAN/control" <<'CONTROL'

@@ -126,7 +126,7 @@ THUMB: list[Ring] = [
     (0.070, 0, 0, 0.005, 0.005, "skin"),
 ]
 
-# Where one bone hands over to the next along a loft, and over what length: the skin bends there.
+# Where skin weights change from one bone to the next along a loft, and over what length: the skin bends there.
 TORSO_CHAIN = [("Hips", 1.04), ("Spine", 1.22), ("Chest", 1.50), ("Neck", 1.58)]
 LEG_CHAIN = [("UpperLeg", -0.50), ("LowerLeg", -0.09), ("Foot", 9.0)]
 ARM_CHAIN = [("Shoulder", 0.155), ("UpperArm", 0.45), ("LowerArm", 0.70), ("Hand", 9.0)]

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-# Blender writes its user's home into every .blend.
+# Blender writes the user's home folder into every .blend.
 os.environ["HOME"] = "/"
 
 import bpy
@@ -283,7 +283,7 @@ def make_clip(
 
 
 def export_figure(folder: Path, armature: bpy.types.Object) -> None:
-    # Else the file tells where it was made.
+    # Otherwise the file contains the path of this machine.
     export_fbx_bin._gen_vid_path = lambda image, _scene: (f"{image.name}.png", f"{image.name}.png")
     bpy.ops.export_scene.fbx(
         filepath=str(folder / "humanoid.fbx"),
@@ -303,7 +303,7 @@ def export_figure(folder: Path, armature: bpy.types.Object) -> None:
     extension = armature.data.vrm_addon_extension
     extension.spec_version = "1.0"
     for bone in BONES:
-        # LeftUpperArm is left_upper_arm there.
+        # The add-on spells LeftUpperArm as left_upper_arm.
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in bone)[1:]
         getattr(extension.vrm1.humanoid.human_bones, name).node.bone_name = bone
     vrm = extension.vrm1
@@ -318,13 +318,13 @@ def export_figure(folder: Path, armature: bpy.types.Object) -> None:
         bind.node.mesh_object_name = "Person"
         bind.index = shape
         bind.weight = 1.0
-    # Sparse blend shapes: hardly a vertex of them moves.
+    # Sparse blend shapes, since few vertices move.
     sparse = {"enable_advanced_preferences": True, "export_try_sparse_sk": True}
     if bpy.ops.export_scene.vrm(filepath=str(folder / "humanoid.vrm"), **sparse) != {"FINISHED"}:
         sys.exit("the VRM was not written")
 
 
-# The names that motion capture usually has, for the bones of the figure.
+# The usual bone names of motion capture, for the figure's bones.
 BVH_NAMES = {"Spine": "Spine", "Chest": "Spine1", "UpperArm": "Arm", "LowerArm": "ForeArm", "UpperLeg": "UpLeg"}
 BVH_NAMES |= {"LowerLeg": "Leg", "Toes": "ToeBase"}
 BVH_FRAME_TIME = 0.0083333
@@ -371,7 +371,7 @@ def write_walk(path: Path) -> None:
     for frame in range(BVH_FRAMES):
         seconds = frame * BVH_FRAME_TIME
         turns, hips = walk_pose(seconds % 1.0)
-        # 1.25 m a second, towards -y, which is the figure's front.
+        # 1.25 m/s towards -y, the figure's front.
         place = to_bvh(Vector(BONES["Hips"][1]) + Vector(hips) + Vector((0, -1.25 * seconds, 0)))
         values = [f"{value:.4f}" for value in place]
         for bone in order:
@@ -416,7 +416,7 @@ def write_crate(folder: Path) -> None:
             lines.append("v " + " ".join(f"{value:g}" for value in point))
         faces.append(f"usemtl {material}")
         for normal, side in enumerate(sides, 1):
-            # Each side once round, seen from outside.
+            # The vertices of each side in order, seen from outside.
             faces.append("f " + " ".join(f"{count + vertex}/{uv}/{normal}" for uv, vertex in enumerate(side, 1)))
         count += 8
     (folder / "crate.obj").write_text("\n".join(lines + faces) + "\n")

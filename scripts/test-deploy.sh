@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Tests images and compose files on a real Docker engine; says SKIPPED if there is none.
+# Tests images and compose files on a real Docker engine; prints SKIPPED if there is none. A folder beside the clone,
+# ../shared/docker, may provide scripts that start and stop an engine: up.sh and down.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-kit=../shared/docker
-# A program left by an earlier run must not be taken for this one's.
+docker_scripts=../shared/docker
+# A program of an earlier run must not be mistaken for that of this run.
 rm -f target/image/meshgate
-if ! docker info >/dev/null 2>&1 && [ -x "$kit/up.sh" ]; then
+if ! docker info >/dev/null 2>&1 && [ -x "$docker_scripts/up.sh" ]; then
     # This script stops the engine that it starts; images stay on disk.
-    trap '"$kit/down.sh" || true' EXIT
-    "$kit/up.sh" rust nginx redis prometheus || echo "$kit/up.sh could not start an engine"
+    trap '"$docker_scripts/down.sh" || true' EXIT
+    "$docker_scripts/up.sh" rust nginx redis prometheus || echo "$docker_scripts/up.sh could not start an engine"
 fi
 tests=$(grep -c '^def test_' tests/deploy/test_*.py | awk -F: '{ sum += $2 } END { print sum }')
 if ! docker info >/dev/null 2>&1; then

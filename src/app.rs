@@ -13,7 +13,7 @@ use crate::executor::local::locate::{self, EngineCandidates};
 use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::{make_private, try_file};
-use crate::intake::Limits;
+use crate::intake::ModelLimits;
 use crate::jobs::{self, Jobs, SqliteQueue};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
@@ -37,8 +37,8 @@ pub fn converter(
 }
 
 /// The limits on the size of models and results.
-pub fn limits(settings: &Engine) -> Limits {
-    Limits { max_unpacked: settings.max_unpacked, ..Limits::default() }
+pub fn limits(settings: &Engine) -> ModelLimits {
+    ModelLimits { max_unpacked: settings.max_unpacked, ..ModelLimits::default() }
 }
 
 /// Returns how to run the engine of this machine.
@@ -123,12 +123,7 @@ pub fn index(
 ///
 /// # Errors
 /// A sentence, when the file cannot be used.
-pub fn jobs(
-    config: &config::Jobs,
-    engine: &Engine,
-    storage: &Storage,
-    spool: &Path,
-) -> Result<Jobs, String> {
+pub fn jobs(config: &config::Jobs, engine: &Engine, storage: &Storage, spool: &Path) -> Result<Jobs, String> {
     let base = data_dir(engine).unwrap_or_else(own_temporary);
     make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
     let limits = jobs::Limits {

@@ -22,3 +22,4 @@ pub mod shutdown;
 pub mod slots;
 pub mod storage;
 pub mod telemetry;
+pub mod webhooks;

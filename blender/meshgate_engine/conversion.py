@@ -1,12 +1,13 @@
 """Converts one model: all steps, and their order."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import bpy
 
-from . import capabilities, formats
+from . import formats
 from .animation import bake, bake_caches, clip_export, clip_playback, clips, mesh_animation, rest_pose, sample_limit
 from .blender_api import object_replacement, scene, visibility
 from .capabilities import Clips
@@ -26,9 +27,9 @@ class Conversion(Job):
     read_back: bool = False
     importer: str = ""
     missing_textures: list[str] = field(default_factory=list)
-    input_counts: dict = field(default_factory=dict)  # of the input
+    input_counts: dict = field(default_factory=dict)
     result_counts: dict | None = None  # None where the result is not read back
-    scene_scale: float = 1.0  # by which the scene is scaled
+    scene_scale: float = 1.0  # the factor of all lengths
     # Image made for the export -> the image that it is a channel of.
     baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
     # The names of the textures before the export, and those of ``baked_images``.
@@ -50,24 +51,24 @@ class Step:
 def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
     """Carries out a ``task`` of the protocol; the working directory is the conversion's folder, the scene is empty.
 
-    Returns the fields of ``report.json`` for a success. Raises ConversionError.
+    Returns the fields of ``report.json`` for a success. Prints how long each step took. Raises ConversionError.
     """
     job = Conversion.from_task(task)
     job.most_triangles, job.read_back = task["most_triangles"], task["read_back"]
     milliseconds = {}
-    for stage, steps in STEPS.items():
-        if stage != "checking":
-            progress(stage, None)
-        start = time.perf_counter()
-        for step in steps:
-            try:
-                if step.applies(job):
-                    step.run(job)
-            except Exception as error:
-                # The log shows it below the traceback.
-                error.add_note(f"in the step: {step.name}")
-                raise
-        milliseconds[TIMINGS[stage]] = round((time.perf_counter() - start) * 1000, 3)
+    step_times: Counter[str] = Counter()
+    try:
+        for stage, steps in STEPS.items():
+            if stage != "checking":
+                progress(stage, None)
+            start = time.perf_counter()
+            for step in steps:
+                _run_step(step, job, step_times)
+            milliseconds[TIMINGS[stage]] = round((time.perf_counter() - start) * 1000, 3)
+    finally:
+        # For the operator, in the child's log; also where a step fails.
+        spent = (f"{name.replace(' ', '_')}={seconds * 1000:.0f}" for name, seconds in step_times.items())
+        print("steps in ms:", *spent, flush=True)
     return {
         "input": job.input_counts,
         "output": job.result_counts,
@@ -77,6 +78,20 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
         "warnings": job.warnings,
         **milliseconds,
     }
+
+
+def _run_step(step: Step, job: Conversion, step_times: Counter[str]) -> None:
+    """Runs a step if it applies, and adds the seconds that it took to ``step_times``."""
+    start = time.perf_counter()
+    try:
+        if step.applies(job):
+            step.run(job)
+            step_times[step.name] += time.perf_counter() - start
+    except Exception as error:
+        step_times[step.name] += time.perf_counter() - start
+        # The log shows it below the traceback.
+        error.add_note(f"in the step: {step.name}")
+        raise
 
 
 def _read(job: Conversion) -> None:
@@ -171,15 +186,15 @@ def _report_lost_clips(job: Conversion) -> None:
 
 
 def _to_blend(job: Conversion) -> bool:
-    return job.output_format == "blend"
+    return job.target.is_native
 
 
 def _to_other_formats(job: Conversion) -> bool:
-    return job.output_format != "blend"
+    return not job.target.is_native
 
 
 def _blend_to_other_formats(job: Conversion) -> bool:
-    return job.input_format == "blend" and _to_other_formats(job)
+    return job.source.is_native and _to_other_formats(job)
 
 
 def _is_scaled(job: Conversion) -> bool:
@@ -187,8 +202,8 @@ def _is_scaled(job: Conversion) -> bool:
 
 
 def _needs_modifiers_applied(job: Conversion) -> bool:
-    # Blender reads meshes that change over time from the file, which does not go with a .blend.
-    has_caches = capabilities.of(job.input_format).changing_meshes and bake_caches.has_cached_meshes()
+    # Blender reads meshes that change over time from the source file, which a .blend does not contain.
+    has_caches = job.source.changing_meshes and bake_caches.has_cached_meshes()
     return _to_other_formats(job) or _is_scaled(job) or has_caches
 
 
@@ -197,8 +212,7 @@ def _shows_textures(job: Conversion) -> bool:
 
 
 def _writes_materials(job: Conversion) -> bool:
-    # The materials of an OBJ are a second file.
-    return job.target.materials and not (job.output_format == "obj" and job.packaging == "single")
+    return job.target.materials and not (job.target.materials_beside and job.packaging == "single")
 
 
 # The report's name of the time that a stage took.
@@ -235,8 +249,8 @@ STEPS = {
         # A static result is the rest pose, and not the current frame.
         Step("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
         Step(
-            "detach outsiders",
-            lambda _job: object_replacement.detach_outsiders(),
+            "detach objects out of the scene",
+            lambda _job: object_replacement.detach_out_of_scene_objects(),
             lambda job: job.target.uses_gltf_exporter,
         ),
         Step("report lost parts of clips", animation_losses.report_losses, _to_other_formats),

@@ -54,6 +54,11 @@ class Job:
         """The capabilities of the output format."""
         return capabilities.of(self.output_format)
 
+    @property
+    def source(self) -> capabilities.Capabilities:
+        """The capabilities of the input format."""
+        return capabilities.of(self.input_format)
+
     @classmethod
     def from_task(cls, task: dict) -> "Job":
         """The job in a ``task`` of the protocol."""

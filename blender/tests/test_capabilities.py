@@ -39,9 +39,10 @@ def test_both_tables_hold_the_same_capabilities(name):
     assert (ours.clips is not Clips.NONE) == ("Clips" in holds)
     assert (ours.clips in {Clips.TIMELINE, Clips.SKELETON}) == (theirs["one_clip"] == "true")
     assert ours.textures == ("Textures" in holds)
-    assert (ours.materials or name == "blend") == ("Materials" in holds)
+    assert (ours.materials or ours.is_native) == ("Materials" in holds)
     assert (ours.instead_of_mesh is not None) == ("Mesh" in needs)
     assert ours.is_static == (holds.isdisjoint({"Skeleton", "Clips"}))
-    assert ours.avatar == (name == "blend" or {"Mesh", "Humanoid"} <= holds)
-    assert ours.textures_beside == (theirs["several_files"] == "true" and name != "obj")
+    assert ours.avatar == (ours.is_native or {"Mesh", "Humanoid"} <= holds)
+    assert (ours.textures_beside or ours.materials_beside) == (theirs["several_files"] == "true")
+    assert ours.skeletons == ("Skeleton" in holds)
     assert not ours.clip_parts or {"Clips", "Cameras"} <= holds

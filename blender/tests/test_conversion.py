@@ -1,6 +1,7 @@
 """Options, names, clips and errors of conversions with the real engine."""
 
 import json
+import re
 import struct
 
 import bpy
@@ -22,6 +23,13 @@ def test_all_clips_keep_names_and_lengths(tmp_path, target):
     assert names(report["input"]["clips"]) == [("Nod", 31), ("Walk", 16)]
     assert report["output"]["clips"] == report["input"]["clips"]
     assert report["output"]["clips"][0]["fps"] == 30
+
+
+def test_the_log_has_the_time_of_each_step(tmp_path, capfd):
+    convert(tmp_path / "c", build(tmp_path, lively_figure), "glb")
+    *_, last = capfd.readouterr().out.strip().splitlines()
+    assert re.fullmatch(r"steps in ms:( [a-zA-Z_]+=[0-9]+)+", last)
+    assert {"read_the_file", "write_the_file"} <= set(re.findall(r"(\w+)=", last))
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb"])

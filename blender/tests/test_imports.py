@@ -45,6 +45,35 @@ def imports(name: str, path: Path, known: set[str]) -> set[str]:
     return found - {""}
 
 
+def outside(text: str) -> set[str]:
+    """The packages besides this one that a module imports, also inside of functions."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+BLENDER = {"addon_utils", "bmesh", "bpy", "bpy_extras", "gpu", "io_scene_gltf2", "mathutils"}
+
+# What a row must not know although it is no higher row.
+MUST_NOT_KNOW = {
+    "errors": BLENDER,
+    "capabilities": BLENDER,
+    "job": BLENDER,
+    # It loads Blender by name.
+    "runtime": BLENDER,
+    "conversion": {"runtime"},
+}
+
+
+def known_too_much(name: str, imported: set[str]) -> list[str]:
+    """The imports that the table's last column forbids."""
+    return [f"{name} imports {other}" for other in sorted(imported) if room(other) in MUST_NOT_KNOW.get(room(name), ())]
+
+
 def graph() -> dict[str, set[str]]:
     found = modules()
     return {name: imports(name, path, set(found)) for name, path in found.items() if name}
@@ -78,6 +107,24 @@ def test_imports_have_no_cycle():
         TopologicalSorter(graph()).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_no_row_knows_what_it_must_not_know():
+    inside = graph()
+    assert [
+        line
+        for name, path in modules().items()
+        if name
+        for line in known_too_much(name, inside[name] | outside(path.read_text()))
+    ] == []
+
+
+def test_an_import_of_blender_into_plain_data_is_detected():
+    assert known_too_much("job", outside("def f():\n    import bpy.types as t")) == ["job imports bpy"]
+    assert known_too_much("runtime.zygote", outside("from mathutils import Matrix")) == [
+        "runtime.zygote imports mathutils"
+    ]
+    assert known_too_much("conversion", {"runtime.protocol", "formats"}) == ["conversion imports runtime.protocol"]
 
 
 def test_a_forbidden_import_is_detected():

@@ -9,7 +9,7 @@ const ENCODING: u64 = 2;
 
 /// Everything that a result depends on.
 #[derive(Debug, Clone)]
-pub struct Parts<'a> {
+pub struct IdentityInputs<'a> {
     /// The versions of the engine and its add-ons.
     pub engine: &'a str,
     /// The API key that the result belongs to; `None` if it is shared.
@@ -22,58 +22,67 @@ pub struct Parts<'a> {
     /// textures, as text. `None` if the model is one file with its own name, and for uploads.
     pub called: Option<&'a str>,
     /// In any order.
-    pub files: Vec<Part>,
+    pub files: Vec<HashedFile>,
 }
 
 /// A file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Part {
+pub struct HashedFile {
     /// The name as it was sent: other files refer to it, and results are named after it.
     pub name: String,
     pub hash: [u8; 32],
     pub bytes: u64,
 }
 
-pub fn identity(parts: &Parts) -> Hash {
-    let mut text = Encoder(Hasher::new());
+pub fn identity(inputs: &IdentityInputs) -> Hash {
+    let mut text = Encoder::default();
     text.number(ENCODING);
     text.text(env!("CARGO_PKG_VERSION"));
-    text.text(parts.engine);
-    text.optional(parts.owner);
-    text.text(parts.target.name());
+    text.text(inputs.engine);
+    text.optional(inputs.owner);
+    text.text(inputs.target.name());
     // Equal options have equal JSON, and serialising them cannot fail.
-    text.text(&serde_json::to_string(parts.options).unwrap_or_default());
-    text.optional(parts.main);
-    text.optional(parts.called);
-    let mut files: Vec<&Part> = parts.files.iter().collect();
+    text.text(&serde_json::to_string(inputs.options).unwrap_or_default());
+    text.optional(inputs.main);
+    text.optional(inputs.called);
+    let mut files: Vec<&HashedFile> = inputs.files.iter().collect();
     files.sort_unstable();
     text.number(files.len() as u64);
     for file in files {
         text.text(&file.name);
-        text.0.update(&file.hash);
+        text.hash(&file.hash);
         text.number(file.bytes);
     }
-    text.0.finalize()
+    text.finish()
 }
 
-/// Encodes every value with its length, so that no two lists of values have the same encoding.
-struct Encoder(Hasher);
+/// Hashes values, each with its length, so that no two lists of values have the same encoding.
+#[derive(Default)]
+pub struct Encoder(Hasher);
 
 impl Encoder {
-    fn number(&mut self, number: u64) {
+    pub fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.0.update(text.as_bytes());
     }
 
-    fn optional(&mut self, text: Option<&str>) {
+    pub fn optional(&mut self, text: Option<&str>) {
         self.number(text.is_some().into());
         if let Some(text) = text {
             self.text(text);
         }
+    }
+
+    pub fn hash(&mut self, hash: &[u8; 32]) {
+        self.0.update(hash);
+    }
+
+    pub fn finish(self) -> Hash {
+        self.0.finalize()
     }
 }
 
@@ -85,7 +94,7 @@ mod tests {
     use crate::domain::format::TABLE;
     use crate::domain::options::{EngineChoice, Packaging};
 
-    /// Parts that own what they are made of.
+    /// [`IdentityInputs`] that own their values.
     #[derive(Debug, Clone, PartialEq)]
     struct Owned {
         engine: String,
@@ -94,12 +103,12 @@ mod tests {
         options: Options,
         main: Option<String>,
         called: Option<String>,
-        files: Vec<Part>,
+        files: Vec<HashedFile>,
     }
 
     impl Owned {
         fn identity(&self) -> Hash {
-            identity(&Parts {
+            identity(&IdentityInputs {
                 engine: &self.engine,
                 owner: self.owner.as_deref(),
                 target: self.target,
@@ -121,8 +130,12 @@ mod tests {
         "[ab/]{0,3}"
     }
 
-    fn part() -> impl Strategy<Value = Part> {
-        (name(), 0u8..3, 0u64..3).prop_map(|(name, content, bytes)| Part { name, hash: [content; 32], bytes })
+    fn hashed_file() -> impl Strategy<Value = HashedFile> {
+        (name(), 0u8..3, 0u64..3).prop_map(|(name, content, bytes)| HashedFile {
+            name,
+            hash: [content; 32],
+            bytes,
+        })
     }
 
     prop_compose! {
@@ -147,7 +160,7 @@ mod tests {
             options in options(),
             main in prop::option::of(name()),
             called in prop::option::of(name()),
-            files in prop::collection::vec(part(), 0..4),
+            files in prop::collection::vec(hashed_file(), 0..4),
         ) -> Owned {
             Owned { engine, owner, target: TABLE[target].format, options, main, called, files }
         }
@@ -172,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn any_single_change_changes_the_identity(owned in owned(), options in options(), file in part(), at: prop::sample::Index) {
+        fn any_single_change_changes_the_identity(owned in owned(), options in options(), file in hashed_file(), at: prop::sample::Index) {
             let before = owned.identity();
             let mut changes = vec![
                 Owned { engine: format!("{}x", owned.engine), ..owned.clone() },
@@ -184,7 +197,7 @@ mod tests {
             if !owned.files.is_empty() {
                 let at = at.index(owned.files.len());
                 for change in [
-                    (|file| file.name.push('x')) as fn(&mut Part),
+                    (|file| file.name.push('x')) as fn(&mut HashedFile),
                     |file| file.hash[31] ^= 1,
                     |file| file.bytes += 1,
                 ] {
@@ -201,10 +214,10 @@ mod tests {
 
     #[test]
     fn adjacent_values_are_not_confused() {
-        let part = |name: &str| Part { name: name.into(), hash: [0; 32], bytes: 1 };
-        let of = |engine: &str, main: Option<&str>, files: Vec<Part>| {
+        let file = |name: &str| HashedFile { name: name.into(), hash: [0; 32], bytes: 1 };
+        let of = |engine: &str, main: Option<&str>, files: Vec<HashedFile>| {
             let options = Options::default();
-            identity(&Parts {
+            identity(&IdentityInputs {
                 engine,
                 owner: None,
                 target: Format::Glb,
@@ -216,15 +229,15 @@ mod tests {
         };
         assert_ne!(of("a", Some("b"), vec![]), of("ab", Some(""), vec![]));
         assert_ne!(of("a", Some(""), vec![]), of("a", None, vec![]));
-        assert_ne!(of("a", None, vec![part("ab"), part("c")]), of("a", None, vec![part("a"), part("bc")]));
+        assert_ne!(of("a", None, vec![file("ab"), file("c")]), of("a", None, vec![file("a"), file("bc")]));
     }
 
     /// A wrong hit is worse than a miss.
     #[test]
     fn the_identity_is_stable_across_restarts() {
         let options = Options::default();
-        let files = vec![Part { name: "a.obj".into(), hash: *blake3::hash(b"x").as_bytes(), bytes: 1 }];
-        let parts = Parts {
+        let files = vec![HashedFile { name: "a.obj".into(), hash: *blake3::hash(b"x").as_bytes(), bytes: 1 }];
+        let inputs = IdentityInputs {
             engine: "5",
             owner: None,
             target: Format::Glb,
@@ -233,6 +246,6 @@ mod tests {
             called: None,
             files,
         };
-        assert_eq!(identity(&parts), identity(&parts.clone()));
+        assert_eq!(identity(&inputs), identity(&inputs.clone()));
     }
 }

@@ -1,4 +1,5 @@
-//! The index of one process: in memory, and in the store for the next process.
+//! The index of one process: in memory, and in the store for the next process. The crate `lru` keeps the order; the limit in
+//! bytes is our own, since what is evicted has files to be removed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,14 +9,16 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use lru::LruCache;
 
-use super::{Entry, Index, Lease};
+use super::entry::Entry;
+use super::index::Index;
+use super::lease::Lease;
 use crate::storage::{Document, Hash, Storage, age};
 
 /// Most entries, however small their results; each takes some 300 bytes.
 const MAX_ENTRIES: usize = 100_000;
 
 /// Documents read at a time when the index is rebuilt.
-const AT_ONCE: usize = 500;
+const BATCH_SIZE: usize = 500;
 
 /// How often expired entries are removed.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
@@ -78,7 +81,7 @@ impl LocalIndex {
         let Ok(mut listed) = self.storage.list_entries().await else { return };
         listed.sort_unstable_by_key(|(_, stored)| std::cmp::Reverse(*stored));
         listed.retain(|(_, stored)| self.time_left(*stored).is_some());
-        for some in listed.chunks(AT_ONCE) {
+        for some in listed.chunks(BATCH_SIZE) {
             let documents = some.iter().map(|(identity, _)| Document::Entry(*identity)).collect();
             let Ok(contents) = self.storage.get_all(documents).await else { return };
             let mut evicted = Vec::new();

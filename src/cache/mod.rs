@@ -11,50 +11,17 @@
 //! process. All of it may be lost at any time; the cost is a conversion.
 
 mod entry;
+mod index;
 pub mod key;
+mod lease;
 mod local;
 mod redis;
 mod singleflight;
 
-use futures_util::future::BoxFuture;
-
 pub use entry::{Entry, ResultInfo, hex};
-pub use key::{Part, Parts, identity};
+pub use index::Index;
+pub use key::{HashedFile, IdentityInputs, identity};
+pub use lease::Lease;
 pub use local::LocalIndex;
 pub use redis::RedisIndex;
-pub use singleflight::Flights;
-
-use crate::storage::Hash;
-
-/// The outcomes of conversions, by their identities.
-pub trait Index: Send + Sync {
-    fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>>;
-
-    /// Replaces the entry.
-    fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()>;
-
-    fn remove(&self, identity: Hash) -> BoxFuture<'_, ()>;
-
-    /// Claims the conversion for this process; `None` if another process has claimed it. A process that cannot know
-    /// gets the lease.
-    fn claim(&self, identity: Hash) -> BoxFuture<'_, Option<Lease>>;
-
-    /// Bytes of the indexed results; `None` if other processes share the index.
-    fn bytes(&self) -> Option<u64>;
-
-    /// Maintains the index; never returns.
-    fn maintain(&self) -> BoxFuture<'_, ()>;
-}
-
-/// The right to run a conversion, until it is dropped.
-#[derive(Debug)]
-pub struct Lease {
-    _held: Option<redis::Held>,
-}
-
-impl Lease {
-    /// A lease that no other process knows.
-    fn alone() -> Self {
-        Self { _held: None }
-    }
-}
+pub use singleflight::{Flight, Flights};

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::failure::{FAILED, Failure};
+use super::humanize;
+use super::output::say;
 use super::setting_flags::EngineArgs;
-use super::{FAILED, Failure, humanize, say};
 use crate::app;
 use crate::config::{Engine, Redis, Storage};
 use crate::executor::local::Blender;

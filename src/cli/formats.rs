@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
-use super::{Failure, say, table};
+use super::failure::Failure;
+use super::output::say;
+use super::table;
 use crate::domain::format::TABLE;
 use crate::domain::{Feature, Format, options};
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{FAILED, Failure, say};
+use super::failure::{FAILED, Failure};
+use super::output::say;
 use crate::config::{Reader, Sources, settings};
 
 /// Longest wait for the server's answer. Probes never block, so this is ample.

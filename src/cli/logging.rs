@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{Reader, Sources, settings};
 
-/// Only these two modules warn of things that no conversion's result reports.
+/// The only warnings shown: a weaker sandbox, an engine that did not end, and work folders that stay on the disk. All
+/// others are silenced: results and reports show failed conversions, and no conversion depends on the rest (retries, old
+/// files, Redis, the store).
 pub const WARNINGS: &str = "off,meshgate::executor::local::supervisor=warn,meshgate::executor::workdir=warn";
 pub const NOTHING: &str = "off";
 

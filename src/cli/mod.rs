@@ -4,17 +4,18 @@ mod conversion_flags;
 mod convert;
 mod doctor;
 mod engine;
+mod failure;
 mod formats;
 mod healthcheck;
 mod humanize;
 mod logging;
+mod output;
 mod schema;
 mod serve;
 mod setting_flags;
 mod table;
 
 use std::error::Error;
-use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -22,16 +23,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
-use crate::config::Mistakes;
-use crate::domain::ConversionError;
 use crate::http;
-
-/// Exit code of a run that failed.
-const FAILED: u8 = 1;
-/// Exit code of a usage error, `EX_USAGE` in sysexits.h.
-const USAGE_ERROR: u8 = 64;
-/// Exit code of an interrupted run, by the convention of shells (128 + SIGINT).
-const INTERRUPTED: u8 = 130;
+use failure::{FAILED, Failure, USAGE_ERROR};
+use output::say;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,40 +61,6 @@ enum Command {
     ///
     /// A running server serves the same document at /openapi.json.
     Openapi,
-}
-
-/// Why a subcommand failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// A mistake in the arguments or the settings.
-    #[error("{0}")]
-    Usage(String),
-    #[error("{0}")]
-    Failed(String),
-    #[error(transparent)]
-    Conversion(#[from] ConversionError),
-    #[error("could not {what}")]
-    Io { what: String, source: io::Error },
-    #[error("could not register the metrics")]
-    Metrics(#[from] prometheus::Error),
-}
-
-impl From<Mistakes> for Failure {
-    fn from(mistakes: Mistakes) -> Self {
-        Failure::Usage(mistakes.to_string())
-    }
-}
-
-impl Failure {
-    fn usage(text: &str) -> Self {
-        Failure::Usage(text.to_owned())
-    }
-
-    /// For `map_err`: an I/O error during `what` ("read the folder").
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let what = what.into();
-        move |source| Failure::Io { what, source }
-    }
 }
 
 /// Parses and runs the command line.
@@ -167,22 +127,6 @@ fn print_error(error: &dyn Error) {
     for line in text.lines() {
         let _ = writeln!(io::stderr(), "meshgate: {line}");
     }
-}
-
-/// Prints warnings to standard error, for subcommands without a log.
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        // An error on a closed stream is ignored.
-        let _ = writeln!(io::stderr(), "meshgate: warning: {warning}");
-    }
-}
-
-/// Writes a line to standard output.
-///
-/// # Errors
-/// When the stream fails. A closed pipe (`| head`) is an error too, so that the caller stops.
-fn say(line: impl fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::io("write to standard output"))
 }
 
 /// Parses a test's command line.

@@ -7,7 +7,8 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command};
 
 use super::conversion_flags::capitalised;
-use super::{Failure, warn};
+use super::failure::Failure;
+use super::output::warn;
 use crate::config::settings::{self, Info, TABLE};
 use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 

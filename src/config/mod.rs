@@ -15,9 +15,10 @@ mod storage;
 mod suggestions;
 #[cfg(test)]
 mod tests;
+mod types;
 mod values;
+mod webhooks;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +30,9 @@ pub use reader::{Mistakes, Reader};
 pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Location, Storage};
+pub use types::{ApiKey, CacheScope, Environment, LogFormat};
 pub use values::Secret;
+pub use webhooks::{WebhookAllow, WebhookSecret};
 
 use crate::domain::SandboxMode;
 
@@ -41,20 +44,13 @@ pub struct Config {
     /// `None`: no cache; every conversion runs.
     pub cache: Option<Cache>,
     pub jobs: Jobs,
+    pub webhooks: Webhooks,
     pub server: Server,
     pub access: Access,
     /// The Redis that processes share; `None`: this process shares nothing.
     pub redis: Option<Redis>,
     pub log: Log,
     pub traces: Traces,
-}
-
-/// The environment that the defaults suit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Environment {
-    #[default]
-    Development,
-    Production,
 }
 
 /// The engine, and the resources of a conversion.
@@ -116,15 +112,6 @@ pub struct Access {
     pub rate_limit: RateLimit,
 }
 
-/// The clients that share cached results and reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheScope {
-    /// Each API key has its own.
-    Key,
-    /// All clients have the same.
-    Shared,
-}
-
 /// The number of conversions that a client may request in a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
@@ -134,15 +121,12 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
-/// A client's key. Only its digest is stored.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// The name in logs and metrics.
-    pub name: String,
-    /// BLAKE3 of the key; compare it in constant time.
-    pub digest: [u8; 32],
-    /// The key's own limit in the window of [`RateLimit`], if it has one; 0: no limit.
-    pub requests: Option<u32>,
+/// The settings of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Webhooks {
+    /// All of them sign, the current one first; empty: no webhooks.
+    pub secrets: Vec<WebhookSecret>,
+    pub allow: WebhookAllow,
 }
 
 /// The settings of the log.
@@ -155,13 +139,6 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// The number of such files to keep.
     pub files: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    #[default]
-    Plain,
-    Json,
 }
 
 /// The settings of traces.
@@ -195,6 +172,7 @@ impl Config {
             storage: Storage::read(reader),
             cache: Cache::read(reader),
             jobs: Jobs::read(reader),
+            webhooks: Webhooks::read(reader),
             server: Server::read(reader),
             access: Access::read(reader),
             redis: Redis::read(reader),
@@ -278,6 +256,15 @@ impl Access {
     }
 }
 
+impl Webhooks {
+    fn read(reader: &mut Reader) -> Webhooks {
+        Webhooks {
+            secrets: reader.given(&settings::WEBHOOK_SECRET).unwrap_or_default(),
+            allow: reader.given(&settings::WEBHOOK_ALLOW).unwrap_or_default(),
+        }
+    }
+}
+
 impl Log {
     fn read(reader: &mut Reader) -> Log {
         Log {
@@ -286,13 +273,5 @@ impl Log {
             file: reader.given(&settings::LOG_FILE),
             files: reader.read(&settings::LOG_FILES),
         }
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    /// Omits the digest: a weak key could be guessed from it.
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let mut shown = out.debug_struct("ApiKey");
-        shown.field("name", &self.name).field("requests", &self.requests).finish_non_exhaustive()
     }
 }

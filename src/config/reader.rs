@@ -1,11 +1,11 @@
-//! Reads typed values from the sources; collects every mistake instead of stopping at the first.
+//! Reads typed values from the sources; collects every mistake, where crates for this stop at the first.
 
 use std::fmt;
 
-use super::Environment;
 use super::settings::{self, Setting};
-use super::sources::{Given, Sources};
-use super::values::{Wrong, may_hold_secret};
+use super::sources::{SettingValue, Sources};
+use super::types::Environment;
+use super::values::{InvalidValue, may_hold_secret};
 
 /// All mistakes, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,21 +67,21 @@ impl<'a> Reader<'a> {
         let text = given.value.text();
         let wrong = match (setting.parse)(text) {
             Ok(value) if fits(&value) => return Some(value),
-            Ok(_) => Wrong::Value,
+            Ok(_) => InvalidValue::Value,
             Err(wrong) => wrong,
         };
         let detail = match wrong {
-            Wrong::Because(why) => format!(": {why}"),
+            InvalidValue::Because(why) => format!(": {why}"),
             _ if setting.info.secret => String::new(),
-            Wrong::Part(part) => quoted(&part),
-            Wrong::Value => quoted(text.to_string_lossy().trim()),
+            InvalidValue::Part(part) => quoted(&part),
+            InvalidValue::Value => quoted(text.to_string_lossy().trim()),
         };
         self.mistakes.push(format!("{} takes {}{detail}", given.place, setting.info.takes));
         None
     }
 
     /// Notes the mistake if the sources could not say what is set.
-    fn found(&mut self, given: Result<Option<Given>, String>) -> Option<Given> {
+    fn found(&mut self, given: Result<Option<SettingValue>, String>) -> Option<SettingValue> {
         given.unwrap_or_else(|mistake| {
             self.mistakes.push(mistake);
             None
@@ -112,8 +112,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret of another program: the variable `name`, or the content of the file in `NAME_FILE`.
-    pub fn foreign_secret(&mut self, name: &str) -> Option<String> {
-        let given = self.found(self.sources.foreign_secret(name))?;
+    pub fn external_secret(&mut self, name: &str) -> Option<String> {
+        let given = self.found(self.sources.external_secret(name))?;
         Some(given.value.text().to_str()?.to_owned())
     }
 

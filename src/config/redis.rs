@@ -2,8 +2,9 @@
 
 use redis::ConnectionInfo;
 
+use super::reader::Reader;
+use super::settings;
 use super::values::Secret;
-use super::{Reader, settings};
 
 /// The address and credentials of a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]

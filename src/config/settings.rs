@@ -12,8 +12,9 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::values::{self, ADDRESS, SIZE, Wrong};
-use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
+use super::types::{ApiKey, CacheScope, Environment, LogFormat};
+use super::values::{self, ADDRESS, InvalidValue, SIZE, Secret};
+use super::webhooks::{self, WebhookAllow, WebhookSecret};
 use crate::domain::SandboxMode;
 
 /// Prefix of variables that only this program reads; `MESHGATE_NAME` overrides `NAME`.
@@ -57,7 +58,7 @@ pub enum DefaultValue {
 /// A setting whose value is a `T`.
 pub struct Setting<T: 'static> {
     pub info: Info,
-    pub parse: fn(&OsStr) -> Result<T, Wrong>,
+    pub parse: fn(&OsStr) -> Result<T, InvalidValue>,
 }
 
 /// The setting with this name, or the secret with this `_FILE` name.
@@ -322,6 +323,19 @@ settings! {
         default: Value("50"),
         help: "percentage of WORKERS, rounded up, that jobs may use while requests wait; idle workers always take jobs",
         parse: |value| values::number(value, 1..=100),
+    }
+    #[secret]
+    WEBHOOK_SECRET: Vec<WebhookSecret> {
+        takes: "secrets of 24 to 64 bytes, each whsec_ and then Base64, separated by commas or spaces",
+        default: Unset("none: webhooks are refused"),
+        help: "secrets that sign webhooks, each whsec_ and 24 to 64 bytes in Base64 (from `openssl rand -base64 32`), separated by commas or spaces; every secret signs, the first one first, so that receivers can be changed from one to another",
+        parse: webhooks::secrets,
+    }
+    WEBHOOK_ALLOW: WebhookAllow {
+        takes: "host names, addresses and networks like 10.0.0.0/8, separated by commas",
+        default: Unset("none: public addresses only"),
+        help: "receivers of webhooks that may have private addresses: host names, addresses and networks, separated by commas",
+        parse: webhooks::allow,
     }
 
     ["Access"]

@@ -28,7 +28,7 @@ pub struct Sources {
 }
 
 /// A value and its source.
-pub struct Given {
+pub struct SettingValue {
     /// The name of the value there, such as `--jobs` or `workers in FILE`; messages begin with it.
     pub place: String,
     pub value: Value,
@@ -135,7 +135,7 @@ impl Sources {
     ///
     /// # Errors
     /// As [`Sources::get`].
-    pub fn foreign_secret(&self, name: &str) -> Result<Option<Given>, String> {
+    pub fn external_secret(&self, name: &str) -> Result<Option<SettingValue>, String> {
         secret(name, |name| self.variable(name))
     }
 
@@ -147,9 +147,12 @@ impl Sources {
     ///
     /// # Errors
     /// A sentence: two names are both set, or a secret's file cannot be read.
-    pub fn get(&self, setting: &Info) -> Result<Option<Given>, String> {
+    pub fn get(&self, setting: &Info) -> Result<Option<SettingValue>, String> {
         if let Some((option, value)) = self.options.get(setting.name) {
-            return Ok(Some(Given { place: (*option).to_owned(), value: Value::Plain(value.clone()) }));
+            return Ok(Some(SettingValue {
+                place: (*option).to_owned(),
+                value: Value::Plain(value.clone()),
+            }));
         }
         let own = |name: &str| self.variable(&format!("{PREFIX}{name}"));
         let plain = |name: &str| self.variable(name);
@@ -167,12 +170,15 @@ impl Sources {
         Ok(variable(setting.name)
             .or_else(|| variable(setting.alias?))
             .or_else(|| key(setting.name))
-            .map(|(place, value)| Given { place, value: Value::Plain(value) }))
+            .map(|(place, value)| SettingValue { place, value: Value::Plain(value) }))
     }
 }
 
 /// Reads a secret, or the file that holds it, from `source`.
-fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Result<Option<Given>, String> {
+fn secret(
+    name: &str,
+    source: impl Fn(&str) -> Option<(String, OsString)>,
+) -> Result<Option<SettingValue>, String> {
     let (place, value) = match (source(name), source(&format!("{name}{FILE}"))) {
         (None, None) => return Ok(None),
         (Some((place, _)), Some((file, _))) => {
@@ -195,7 +201,7 @@ fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Re
             (place, SecretString::from(line))
         }
     };
-    Ok(Some(Given { place, value: Value::Secret(value) }))
+    Ok(Some(SettingValue { place, value: Value::Secret(value) }))
 }
 
 fn is_empty(value: &OsStr) -> bool {

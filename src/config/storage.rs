@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Reader, settings};
+use super::reader::Reader;
+use super::settings;
 
 /// The store of results and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,7 @@ fn location(url: Url, reader: &mut Reader) -> Location {
     let mut options = reader.sources.foreign(prefix);
     for secret in SECRETS.iter().filter(|name| name.starts_with(prefix)) {
         options.retain(|(name, _)| name.strip_suffix("_FILE").unwrap_or(name) != *secret);
-        options.extend(reader.foreign_secret(secret).map(|value| ((*secret).to_owned(), value)));
+        options.extend(reader.external_secret(secret).map(|value| ((*secret).to_owned(), value)));
     }
     Location::Bucket(url, CloudOptions(options))
 }

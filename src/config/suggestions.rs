@@ -9,7 +9,7 @@ use super::settings::{FILE, PREFIX, TABLE, named};
 /// Shortest name to suggest; shorter ones resemble too many others.
 const SHORTEST: usize = 6;
 /// Largest edit distance of a suggestion.
-const FURTHEST: usize = 2;
+const MAX_DISTANCE: usize = 2;
 /// Least common prefix of two forms of a word: ADDR and ADDRESS, PROXY and PROXIES.
 const COMMON: usize = 4;
 /// Least length of an abbreviated word: DIR of DIRECTORY.
@@ -40,7 +40,7 @@ pub fn warning(variable: &str) -> Option<String> {
 pub fn likely(name: &str) -> Option<String> {
     let near = |known: &str| {
         let letters = (known.len() >= SHORTEST).then(|| levenshtein(known, name))?;
-        (letters <= FURTHEST).then_some(letters)
+        (letters <= MAX_DISTANCE).then_some(letters)
     };
     let nearest = names().filter_map(|(known, meant)| Some((near(&known)?, meant)));
     let nearest = nearest.min_by_key(|(letters, _)| *letters).map(|(_, meant)| meant);

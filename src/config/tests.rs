@@ -55,6 +55,7 @@ fn development_defaults_are_as_documented() {
         },
         cache: Some(Cache { duration: Duration::from_hours(1), max_bytes: 5 << 30 }),
         jobs: Jobs { ttl: Duration::from_hours(24), max_jobs: 10_000, max_bytes: 20 << 30, share: 50 },
+        webhooks: Webhooks::default(),
         server: Server {
             bind: address("127.0.0.1:5000"),
             metrics: None,
@@ -103,6 +104,7 @@ fn every_setting_in_the_table_is_read_once() {
     Storage::read(&mut reader);
     Cache::read(&mut reader);
     Server::read(&mut reader);
+    Webhooks::read(&mut reader);
     Access::read(&mut reader);
     Redis::read(&mut reader);
     Log::read(&mut reader);
@@ -137,6 +139,8 @@ const WRONG: &[(&str, &str)] = &[
     ("CACHE_DURATION", "0"),
     ("CACHE_MAX_SIZE", "-1"),
     ("PRESIGN_RESULTS", "maybe"),
+    ("WEBHOOK_SECRET", "not-a-secret"),
+    ("WEBHOOK_ALLOW", "10.0.0.0/33"),
     ("TRUSTED_PROXIES", "proxy"),
     ("CORS_ORIGINS", "example.org"),
     ("API_KEYS", "ci:short"),
@@ -163,6 +167,7 @@ fn every_invalid_value_is_reported_on_one_line() {
         let expected = match *name {
             "API_KEYS" => ": the key of pair 1 has fewer than 16 characters".to_owned(),
             "REDIS_URL" => String::new(),
+            "WEBHOOK_SECRET" => ": secret 1 does not begin with whsec_".to_owned(),
             _ => format!(", not {value:?}"),
         };
         assert_eq!(lines, [format!("{name} takes {}{expected}", info.takes)]);

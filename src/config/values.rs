@@ -1,7 +1,6 @@
 //! Parses the texts of settings.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use redis::{ConnectionAddr, ConnectionInfo};
+use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::ApiKey;
+use super::types::ApiKey;
 
 pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
 pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";
@@ -40,7 +40,7 @@ const KEY_NAME_MOST: usize = 64;
 
 /// The part of a value that is wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum InvalidValue {
     /// The whole value.
     Value,
     /// This part.
@@ -49,42 +49,42 @@ pub enum Wrong {
     Because(String),
 }
 
-impl Wrong {
+impl InvalidValue {
     fn because(why: &str) -> Self {
-        Wrong::Because(why.to_owned())
+        InvalidValue::Because(why.to_owned())
     }
 }
 
 /// The text without the spaces around it.
-fn text(value: &OsStr) -> Result<&str, Wrong> {
-    value.to_str().map(str::trim).ok_or(Wrong::Value)
+pub(super) fn text(value: &OsStr) -> Result<&str, InvalidValue> {
+    value.to_str().map(str::trim).ok_or(InvalidValue::Value)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the others can fail")]
-pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
+pub fn path(value: &OsStr) -> Result<PathBuf, InvalidValue> {
     Ok(PathBuf::from(value))
 }
 
 /// A path that ends in a file name in UTF-8.
-pub fn file_name(value: &OsStr) -> Result<PathBuf, Wrong> {
+pub fn file_name(value: &OsStr) -> Result<PathBuf, InvalidValue> {
     let path = Path::new(value);
     let names_folder = value.as_encoded_bytes().ends_with(b"/");
     let name = path.file_name().and_then(OsStr::to_str).filter(|_| !names_folder);
-    name.map(|_| path.to_owned()).ok_or(Wrong::Value)
+    name.map(|_| path.to_owned()).ok_or(InvalidValue::Value)
 }
 
-pub fn choice<T: Copy>(value: &OsStr, choices: &[(&str, T)]) -> Result<T, Wrong> {
+pub fn choice<T: Copy>(value: &OsStr, choices: &[(&str, T)]) -> Result<T, InvalidValue> {
     let text = text(value)?;
-    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or(Wrong::Value)
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or(InvalidValue::Value)
 }
 
 /// A switch. `true` and `false` are accepted because TOML and many programs use them.
-pub fn switch(value: &OsStr) -> Result<bool, Wrong> {
+pub fn switch(value: &OsStr) -> Result<bool, InvalidValue> {
     choice(value, &[("on", true), ("off", false), ("true", true), ("false", false)])
 }
 
-pub fn number<T: FromStr + PartialOrd>(value: &OsStr, range: RangeInclusive<T>) -> Result<T, Wrong> {
-    digits(text(value)?).filter(|number| range.contains(number)).ok_or(Wrong::Value)
+pub fn number<T: FromStr + PartialOrd>(value: &OsStr, range: RangeInclusive<T>) -> Result<T, InvalidValue> {
+    digits(text(value)?).filter(|number| range.contains(number)).ok_or(InvalidValue::Value)
 }
 
 /// Parses digits only, without a sign.
@@ -93,8 +93,8 @@ fn digits<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// A size: `1073741824`, `1024M`, `1G`, `1GB` and `1GiB` are equal, as for containers.
-pub fn size(value: &OsStr, least: u64) -> Result<u64, Wrong> {
-    bytes(text(value)?).filter(|bytes| *bytes >= least).ok_or(Wrong::Value)
+pub fn size(value: &OsStr, least: u64) -> Result<u64, InvalidValue> {
+    bytes(text(value)?).filter(|bytes| *bytes >= least).ok_or(InvalidValue::Value)
 }
 
 fn bytes(text: &str) -> Option<u64> {
@@ -112,46 +112,49 @@ fn bytes(text: &str) -> Option<u64> {
     digits::<u64>(value)?.checked_mul(1 << shift)
 }
 
-pub fn seconds(value: &OsStr) -> Result<Duration, Wrong> {
+pub fn seconds(value: &OsStr) -> Result<Duration, InvalidValue> {
     above_zero(seconds_or_none(value)?)
 }
 
-pub fn seconds_or_none(value: &OsStr) -> Result<Duration, Wrong> {
+pub fn seconds_or_none(value: &OsStr) -> Result<Duration, InvalidValue> {
     seconds_up_to(value, LONGEST)
 }
 
-pub fn lifetime(value: &OsStr) -> Result<Duration, Wrong> {
+pub fn lifetime(value: &OsStr) -> Result<Duration, InvalidValue> {
     above_zero(seconds_up_to(value, LONGEST_KEPT)?)
 }
 
-fn above_zero(time: Duration) -> Result<Duration, Wrong> {
-    if time.is_zero() { Err(Wrong::Value) } else { Ok(time) }
+fn above_zero(time: Duration) -> Result<Duration, InvalidValue> {
+    if time.is_zero() { Err(InvalidValue::Value) } else { Ok(time) }
 }
 
-fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
+fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, InvalidValue> {
     let seconds = text(value)?.parse().ok().filter(|seconds| (0.0..=longest).contains(seconds));
-    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or(Wrong::Value)
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or(InvalidValue::Value)
 }
 
 /// A number of requests in a window.
-pub fn requests(value: &OsStr) -> Result<u32, Wrong> {
+pub fn requests(value: &OsStr) -> Result<u32, InvalidValue> {
     number(value, 0..=MOST_REQUESTS)
 }
 
-pub fn address(value: &OsStr) -> Result<SocketAddr, Wrong> {
-    text(value)?.parse().map_err(|_| Wrong::Value)
+pub fn address(value: &OsStr) -> Result<SocketAddr, InvalidValue> {
+    text(value)?.parse().map_err(|_| InvalidValue::Value)
 }
 
 /// The parts of a list, without empty ones, so that a trailing comma is harmless.
-fn parts(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, Wrong> {
-    let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-    parts(text(value)?)
-        .map(|part| network(part).map(canonical).map_err(|_| Wrong::Part(part.to_owned())))
-        .collect()
+pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, InvalidValue> {
+    parts(text(value)?).map(|part| network(part).ok_or_else(|| InvalidValue::Part(part.to_owned()))).collect()
+}
+
+/// A network, or an address as a network of one.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.ok().map(canonical)
 }
 
 /// The network with IPv4-mapped IPv6 as IPv4, like the addresses that it is compared with.
@@ -165,14 +168,14 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 /// A list of origins as browsers send them: scheme, host, port, no path.
-pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
+pub fn origins(value: &OsStr) -> Result<Vec<String>, InvalidValue> {
     let origins: Vec<String> = parts(text(value)?).map(str::to_owned).collect();
     // Browsers send lower case, so upper case would never match.
     let is_upper = |letter: char| letter.is_ascii_uppercase();
     let is_sound = |host: &str| is_host(host) && !host.contains(is_upper);
     let wrong = origins.iter().find(|origin| !without_scheme(origin).is_some_and(is_sound));
     match wrong {
-        Some(origin) if origins != ["*"] => Err(Wrong::Part(origin.clone())),
+        Some(origin) if origins != ["*"] => Err(InvalidValue::Part(origin.clone())),
         _ => Ok(origins),
     }
 }
@@ -183,32 +186,34 @@ pub fn may_hold_secret(text: &str) -> bool {
 }
 
 /// The URL of a trace receiver.
-pub fn receiver(value: &OsStr) -> Result<String, Wrong> {
+pub fn receiver(value: &OsStr) -> Result<String, InvalidValue> {
     let text = text(value)?;
     if text.contains(['@', '?', '#']) {
         let why = "it contains a user, password, ? or #; put credentials in OTEL_EXPORTER_OTLP_HEADERS";
-        return Err(Wrong::because(why));
+        return Err(InvalidValue::because(why));
     }
     let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
     let is_sound = text.bytes().all(|letter| letter.is_ascii_graphic()) && text.parse::<hyper::Uri>().is_ok();
-    if is_host(host) && is_sound { Ok(text.to_owned()) } else { Err(Wrong::Value) }
+    if is_host(host) && is_sound { Ok(text.to_owned()) } else { Err(InvalidValue::Value) }
 }
 
 /// The URL of a store.
-pub fn store(value: &OsStr) -> Result<Url, Wrong> {
-    let url: Url = text(value)?.parse().map_err(|_| Wrong::Value)?;
+pub fn store(value: &OsStr) -> Result<Url, InvalidValue> {
+    let url: Url = text(value)?.parse().map_err(|_| InvalidValue::Value)?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Wrong::because("it contains a user or password; credentials have their own variables"));
+        return Err(InvalidValue::because(
+            "it contains a user or password; credentials have their own variables",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Wrong::because("it contains ? or #; credentials have their own variables"));
+        return Err(InvalidValue::because("it contains ? or #; credentials have their own variables"));
     }
     let is_sound = match url.scheme() {
         "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
         "s3" | "gs" | "az" => url.host_str().is_some_and(|host| !host.is_empty()) && url.port().is_none(),
         _ => false,
     };
-    if is_sound { Ok(url) } else { Err(Wrong::Value) }
+    if is_sound { Ok(url) } else { Err(InvalidValue::Value) }
 }
 
 fn without_scheme(text: &str) -> Option<&str> {
@@ -228,40 +233,43 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Whether the text may be the name of a host or an API key.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     !text.is_empty() && text.chars().all(allowed)
 }
 
 /// A filter of `tracing`. Refuses a word that is not a level, which is nearly always a typing mistake: `tracing` would
 /// take it for a target and log almost nothing.
-pub fn filter(value: &OsStr) -> Result<String, Wrong> {
+pub fn filter(value: &OsStr) -> Result<String, InvalidValue> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = text(value)?;
     for part in parts(text) {
         let is_word = part.chars().all(char::is_alphanumeric);
         if is_word && part != "meshgate" && !LEVELS.contains(&part.to_ascii_lowercase().as_str()) {
-            return Err(Wrong::Part(part.to_owned()));
+            return Err(InvalidValue::Part(part.to_owned()));
         }
     }
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| Wrong::Value)
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| InvalidValue::Value)
 }
 
 /// The list of API keys. Errors name a pair by its number: if name and key are swapped, the name is the secret.
-pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
+pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, InvalidValue> {
     let mut keys: Vec<ApiKey> = Vec::new();
     let pairs = text(value)?.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty());
     for (pair, number) in pairs.zip(1..) {
-        let key = api_key(pair, number).map_err(Wrong::Because)?;
+        let key = api_key(pair, number).map_err(InvalidValue::Because)?;
         if let Some(other) = keys.iter().position(|other| other.name == key.name) {
-            return Err(Wrong::Because(format!("pairs {} and {number} have the same name", other + 1)));
+            return Err(InvalidValue::Because(format!(
+                "pairs {} and {number} have the same name",
+                other + 1
+            )));
         }
         if let Some(other) = keys.iter().position(|other| other.digest == key.digest) {
-            return Err(Wrong::Because(format!("pairs {} and {number} have the same key", other + 1)));
+            return Err(InvalidValue::Because(format!("pairs {} and {number} have the same key", other + 1)));
         }
         keys.push(key);
     }
-    if keys.is_empty() { Err(Wrong::because("it is empty")) } else { Ok(keys) }
+    if keys.is_empty() { Err(InvalidValue::because("it is empty")) } else { Ok(keys) }
 }
 
 /// The API key of the `number`th pair; the error does not quote it.
@@ -286,52 +294,54 @@ fn api_key(pair: &str, number: usize) -> Result<ApiKey, String> {
 }
 
 /// A text that no log may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Debug, Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.write_str("(secret)")
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
+
+impl Eq for Secret {}
 
 /// The URL of a Redis. Errors do not quote it, since it may hold a password.
-pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
+pub fn redis_url(value: &OsStr) -> Result<Secret, InvalidValue> {
     let text = text(value)?;
-    let info: ConnectionInfo = text.parse().map_err(|_| Wrong::Value)?;
+    let info: ConnectionInfo = text.parse().map_err(|_| InvalidValue::Value)?;
     if info.redis_settings().db() < 0 {
-        return Err(Wrong::Value);
+        return Err(InvalidValue::Value);
     }
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
         let why = "#insecure is not allowed; SSL_CERT_FILE names the certificates to trust";
-        return Err(Wrong::because(why));
+        return Err(InvalidValue::because(why));
     }
-    Ok(Secret(text.to_owned()))
+    Ok(Secret::new(text.to_owned()))
 }
 
-pub fn secret(value: &OsStr) -> Result<Secret, Wrong> {
-    value.to_str().map(|text| Secret(text.to_owned())).ok_or(Wrong::Value)
+pub fn secret(value: &OsStr) -> Result<Secret, InvalidValue> {
+    value.to_str().map(|text| Secret::new(text.to_owned())).ok_or(InvalidValue::Value)
 }
 
 /// The host in the form of a URL: an IPv6 address gets brackets.
-pub fn redis_host(value: &OsStr) -> Result<String, Wrong> {
+pub fn redis_host(value: &OsStr) -> Result<String, InvalidValue> {
     let text = text(value)?;
     if text.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{text}]"));
     }
     // 0.0.0.0, for one, can be bound but not connected to.
     let callable = format!("redis://{text}").parse::<ConnectionInfo>().is_ok();
-    if is_name(text) && callable { Ok(text.to_owned()) } else { Err(Wrong::Value) }
+    if is_name(text) && callable { Ok(text.to_owned()) } else { Err(InvalidValue::Value) }
 }
 
 #[cfg(test)]

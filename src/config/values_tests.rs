@@ -1,6 +1,6 @@
 use super::*;
 
-fn of<T>(parse: impl Fn(&OsStr) -> Result<T, Wrong>) -> impl Fn(&str) -> Result<T, Wrong> {
+fn of<T>(parse: impl Fn(&OsStr) -> Result<T, InvalidValue>) -> impl Fn(&str) -> Result<T, InvalidValue> {
     move |text| parse(OsStr::new(text))
 }
 
@@ -21,7 +21,7 @@ fn sizes_accept_the_same_units_as_containers() {
         assert_eq!(size(text), Ok(bytes), "{text}");
     }
     for text in ["", "0", "0G", "-1", "+1", "1.5G", "G", "4X", "4i", "4Gi G", "4Gbb", "99999999T", "2⁹"] {
-        assert_eq!(size(text), Err(Wrong::Value), "{text}");
+        assert_eq!(size(text), Err(InvalidValue::Value), "{text}");
     }
 }
 
@@ -30,10 +30,10 @@ fn times_are_positive_or_at_least_zero() {
     assert_eq!(of(seconds)("0.5"), Ok(Duration::from_millis(500)));
     assert_eq!(of(seconds_or_none)("0"), Ok(Duration::ZERO));
     for text in ["0", "-1", "nan", "inf", "1e300", "1000001", "soon", "1e-30"] {
-        assert_eq!(of(seconds)(text), Err(Wrong::Value), "{text}");
+        assert_eq!(of(seconds)(text), Err(InvalidValue::Value), "{text}");
     }
     for text in ["-1", "nan", "1e300", "", "soon"] {
-        assert_eq!(of(seconds_or_none)(text), Err(Wrong::Value), "{text}");
+        assert_eq!(of(seconds_or_none)(text), Err(InvalidValue::Value), "{text}");
     }
 }
 
@@ -42,8 +42,8 @@ fn a_network_may_be_a_single_address() {
     let expected: Vec<IpNet> =
         ["10.0.0.0/8", "192.168.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap()).into();
     assert_eq!(of(networks)("10.1.2.3/8, 192.168.0.1,fd00::/8,"), Ok(expected));
-    assert_eq!(of(networks)("10.0.0.0/8,proxy"), Err(Wrong::Part("proxy".to_owned())));
-    assert_eq!(of(networks)("10.0.0.0/33"), Err(Wrong::Part("10.0.0.0/33".to_owned())));
+    assert_eq!(of(networks)("10.0.0.0/8,proxy"), Err(InvalidValue::Part("proxy".to_owned())));
+    assert_eq!(of(networks)("10.0.0.0/33"), Err(InvalidValue::Part("10.0.0.0/33".to_owned())));
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn store_urls_with_secrets_are_refused_without_quoting_them() {
         "AccountName=me;AccountKey=hunter22",
     ] {
         match of(store)(wrong) {
-            Err(Wrong::Because(why)) => assert!(!why.contains("hunter"), "{why}"),
-            Err(Wrong::Value) => assert!(may_hold_secret(wrong), "{wrong}"),
+            Err(InvalidValue::Because(why)) => assert!(!why.contains("hunter"), "{why}"),
+            Err(InvalidValue::Value) => assert!(may_hold_secret(wrong), "{wrong}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(of(store)("/srv/meshgate"), Err(Wrong::Value));
+    assert_eq!(of(store)("/srv/meshgate"), Err(InvalidValue::Value));
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn origins_are_accepted_as_browsers_send_them() {
         "https://:80",
         "https://*.example.org",
     ] {
-        assert_eq!(origins(wrong), Err(Wrong::Part(wrong.to_owned())), "{wrong}");
+        assert_eq!(origins(wrong), Err(InvalidValue::Part(wrong.to_owned())), "{wrong}");
     }
-    assert_eq!(origins("https://a, *"), Err(Wrong::Part("*".to_owned())));
+    assert_eq!(origins("https://a, *"), Err(InvalidValue::Part("*".to_owned())));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_url_needs_a_scheme_and_a_host() {
     for wrong in
         ["collector:4317", "grpc://a:1", "http://", "http:///a", "http://a b", "http://a:x", "http://a/<>"]
     {
-        assert_eq!(of(receiver)(wrong), Err(Wrong::Value), "{wrong}");
+        assert_eq!(of(receiver)(wrong), Err(InvalidValue::Value), "{wrong}");
     }
     for wrong in [
         "http://me:hunter22@collector:4317",
@@ -120,7 +120,7 @@ fn a_url_needs_a_scheme_and_a_host() {
         "https://a/?key=hunter22",
         "https://a#hunter22",
     ] {
-        let Err(Wrong::Because(why)) = of(receiver)(wrong) else { panic!("{wrong}") };
+        let Err(InvalidValue::Because(why)) = of(receiver)(wrong) else { panic!("{wrong}") };
         assert!(why.contains("OTEL_EXPORTER_OTLP_HEADERS") && !why.contains("hunter"), "{why}");
     }
 }
@@ -132,9 +132,9 @@ fn a_filter_that_would_log_nothing_is_refused() {
     {
         assert_eq!(of(filter)(right).as_deref(), Ok(right));
     }
-    assert_eq!(of(filter)("inof"), Err(Wrong::Part("inof".to_owned())));
-    assert_eq!(of(filter)("info,warning"), Err(Wrong::Part("warning".to_owned())));
-    assert_eq!(of(filter)("meshgate=loud"), Err(Wrong::Value));
+    assert_eq!(of(filter)("inof"), Err(InvalidValue::Part("inof".to_owned())));
+    assert_eq!(of(filter)("info,warning"), Err(InvalidValue::Part("warning".to_owned())));
+    assert_eq!(of(filter)("meshgate=loud"), Err(InvalidValue::Value));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn errors_about_api_keys_do_not_quote_them() {
         (format!("{KEY}@5:ci"), "the key of pair 1 has fewer than 16"),
         (format!("ci@1:{KEY},ci@2:x{KEY}"), "pairs 1 and 2 have the same name"),
     ] {
-        let Err(Wrong::Because(why)) = of(api_keys)(&text) else { panic!("{text} was accepted") };
+        let Err(InvalidValue::Because(why)) = of(api_keys)(&text) else { panic!("{text} was accepted") };
         assert!(why.contains(expected) && !why.contains(KEY), "{text}: {why}");
     }
 }
@@ -207,10 +207,10 @@ fn invalid_redis_urls_are_refused() {
         "redis://0.0.0.0",
         "unix://",
     ] {
-        assert_eq!(redis_url(OsStr::new(text)), Err(Wrong::Value), "{text}");
+        assert_eq!(redis_url(OsStr::new(text)), Err(InvalidValue::Value), "{text}");
     }
     let insecure = redis_url(OsStr::new("rediss://:secret@cache#insecure"));
-    assert!(matches!(insecure, Err(Wrong::Because(why)) if !why.contains("cache")));
+    assert!(matches!(insecure, Err(InvalidValue::Because(why)) if !why.contains("cache")));
 }
 
 #[test]
@@ -219,6 +219,6 @@ fn only_host_names_and_addresses_are_accepted() {
         assert_eq!(redis_host(OsStr::new(text)).as_deref(), Ok(expected));
     }
     for text in ["cache:6379", "redis://cache", "", "a b", "user@cache", "0.0.0.0"] {
-        assert_eq!(redis_host(OsStr::new(text)), Err(Wrong::Value), "{text}");
+        assert_eq!(redis_host(OsStr::new(text)), Err(InvalidValue::Value), "{text}");
     }
 }

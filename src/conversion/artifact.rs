@@ -9,33 +9,34 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use super::{Outcome, blocking};
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
 use crate::cache;
 use crate::domain::{Cancel, ConversionError};
 use crate::fs::blob::Blob;
 use crate::fs::zip::zip_below;
 use crate::storage::{Hash, SMALL};
 
-/// Large results packed at a time; the engine's slots are free again by then.
-static PACKING_PERMITS: Semaphore = Semaphore::const_new(4);
+/// Large results zipped or hashed at a time; the engine's slots are free again by then.
+static ZIP_PERMITS: Semaphore = Semaphore::const_new(4);
 
-/// Results of up to this many bytes are packed in a second or less, and wait for no place.
-const QUICK: u64 = 16 << 20;
+/// Results of up to this many bytes are zipped in a second or less, and wait for no place.
+const SMALL_RESULT: u64 = 16 << 20;
 
-/// Waits for a place to pack a result of `bytes`. The caller holds it until the work has ended.
-pub(super) async fn packing_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
-    if bytes <= QUICK {
+/// Waits for a place to zip a result of `bytes`. The caller holds it until the work has ended.
+pub(super) async fn zip_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
+    if bytes <= SMALL_RESULT {
         return None;
     }
     // The semaphore is never closed.
-    PACKING_PERMITS.acquire().await.ok()
+    ZIP_PERMITS.acquire().await.ok()
 }
 
 /// A finished conversion with its one file, shared by all requests for it.
 #[derive(Debug)]
 pub struct Artifact {
-    /// The conversion's own files.
-    pub outcome: Outcome,
+    /// The conversion, whose own files stay as long as this.
+    pub conversion: FinishedConversion,
     /// The description that the cache keeps.
     pub info: cache::ResultInfo,
     /// The API key that it belongs to.
@@ -46,31 +47,31 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Packs several files into one, and hashes it. Dropping the future cancels the work.
+    /// Zips several files, and hashes the one file. Dropping the future cancels the work.
     ///
     /// # Errors
     /// `io`, `disk_full`, `cancelled`.
     pub async fn new(
-        outcome: Outcome,
+        conversion: FinishedConversion,
         report: Uuid,
         owner: Option<Arc<str>>,
     ) -> Result<Artifact, ConversionError> {
-        let packing_permit = packing_permit(outcome.report.output.bytes).await;
+        let zip_permit = zip_permit(conversion.report.output.bytes).await;
         blocking(move |cancel| {
-            let _packing_permit = packing_permit;
-            let (path, zip, main) = one_file(&outcome, cancel)?;
-            let (bytes, hash, small) = read(&path, outcome.memory.is_some(), cancel)?;
+            let _zip_permit = zip_permit;
+            let (path, zip, main) = one_file(&conversion, cancel)?;
+            let (bytes, hash, small) = read(&path, conversion.memory.is_some(), cancel)?;
             let info = cache::ResultInfo {
                 hash,
                 bytes,
-                format: outcome.report.output.format,
+                format: conversion.report.output.format,
                 main,
                 zip,
-                stem: outcome.stem.as_str().into(),
+                stem: conversion.stem.as_str().into(),
                 report,
-                losses: outcome.report.losses.len() as u32,
+                losses: conversion.report.losses.len() as u32,
             };
-            Ok(Artifact { outcome, info, owner, path, small })
+            Ok(Artifact { conversion, info, owner, path, small })
         })
         .await
     }
@@ -91,17 +92,17 @@ impl Artifact {
 
 /// Returns the only file or a zip of several, whether it is a zip, and the main file's name if several were zipped.
 fn one_file(
-    outcome: &Outcome,
+    conversion: &FinishedConversion,
     cancel: &Cancel,
 ) -> Result<(PathBuf, bool, Option<Box<str>>), ConversionError> {
-    if let [only] = outcome.files.as_slice() {
-        return Ok((only.clone(), only.ends_with(format!("{}.zip", outcome.stem)), None));
+    if let [only] = conversion.files.as_slice() {
+        return Ok((only.clone(), only.ends_with(format!("{}.zip", conversion.stem)), None));
     }
     // Beside the files, not among them.
-    let path = outcome.folder.path().join("result.zip");
-    let out = outcome.folder.output();
-    zip_below(&out, &outcome.files, &path, cancel)?;
-    let main = outcome.files.first().and_then(|main| main.strip_prefix(&out).ok());
+    let path = conversion.folder.path().join("result.zip");
+    let out = conversion.folder.output();
+    zip_below(&out, &conversion.files, &path, cancel)?;
+    let main = conversion.files.first().and_then(|main| main.strip_prefix(&out).ok());
     Ok((path, true, main.map(|main| main.to_string_lossy().into())))
 }
 

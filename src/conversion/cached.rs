@@ -1,4 +1,4 @@
-//! Answers a conversion from the store, joins an equal one that is running, or runs it.
+//! Serves a conversion from the store, joins an equal one that is running, or runs it.
 //!
 //! ```text
 //!  identity? ─▶ index ─▶ in the store: hit
@@ -25,9 +25,10 @@ use uuid::Uuid;
 
 use super::artifact::Artifact;
 use super::converter::KILLED_WITHIN;
+use super::finished::FinishedConversion;
 use super::recent_reports::Reports;
-use super::{Outcome, late};
-use crate::cache::{self, Entry, Flights, Index, Lease};
+use super::timeout::late;
+use crate::cache::{self, Entry, Flight, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::fs::blob::Blob;
 use crate::storage::{Document, Hash, Storage, Url};
@@ -66,7 +67,7 @@ struct Inner {
 }
 
 /// A conversion that runs when it is awaited.
-pub(super) type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
+pub(super) type Work = BoxFuture<'static, Result<FinishedConversion, ConversionError>>;
 
 /// A result to look for.
 #[derive(Debug, Clone)]
@@ -101,16 +102,16 @@ pub enum CacheStatus {
     Bypass,
 }
 
-/// A result that was converted or found.
+/// A result that was made just now, or that is in the store.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
+pub(super) enum ResultHandle {
     Made(Arc<Artifact>),
     /// The store should have it: [`ResultCache::open`].
     Stored(cache::ResultInfo),
 }
 
 /// The result of a lookup and its source. A flight has the source for the request that started it.
-pub(super) type LookupResult = (CacheStatus, Result<Found, ConversionError>);
+pub(super) type LookupResult = (CacheStatus, Result<ResultHandle, ConversionError>);
 
 /// A stored report.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -202,11 +203,11 @@ impl ResultCache {
         let start = Instant::now();
         let cache = self.0.index.as_ref().zip(lookup.identity);
         let Some((index, identity)) = cache.filter(|_| lookup.reuse != Reuse::Nothing) else {
-            let made = self.convert(lookup, begin(lookup.timeout), lookup.timeout).await;
+            let made = self.make_artifact(lookup, begin(lookup.timeout), lookup.timeout).await;
             if made.is_ok() {
                 self.store(lookup.identity, made.clone(), None);
             }
-            return (CacheStatus::Bypass, made.map(Found::Made));
+            return (CacheStatus::Bypass, made.map(ResultHandle::Made));
         };
         // Held during the lookup, so that a result that is being stored is found here or in the index.
         let mut running_flight = self.0.flights.find(identity);
@@ -222,23 +223,7 @@ impl ResultCache {
             let (flight, is_leader) = self.0.flights.join(identity, work);
             // The next round joins another flight.
             running_flight.take();
-            let already_finished = flight.peek().is_some();
-            if !is_leader && !already_finished {
-                tracing::debug!("waiting for an equal conversion that is under way");
-            }
-            let (source, result) = match timeout(left + GRACE, flight).await {
-                Ok(Some(ended)) => ended,
-                Ok(None) => {
-                    let detail = "internal error during the conversion";
-                    (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
-                }
-                Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
-            };
-            let status = match (already_finished, is_leader) {
-                (true, _) => CacheStatus::Hit,
-                (false, true) => source,
-                (false, false) => CacheStatus::Coalesced,
-            };
+            let (status, result) = wait_for(flight, is_leader, left, lookup.timeout).await;
             match result {
                 // The request that started it ran out of time or lost its place in the queue; this one may still
                 // convert.
@@ -276,26 +261,26 @@ impl ResultCache {
         {
             return (CacheStatus::Coalesced, found(entry));
         }
-        let made = self.convert(&lookup, work, left).await;
+        let made = self.make_artifact(&lookup, work, left).await;
         if made.as_ref().err().is_none_or(|error| error.code.is_permanent()) {
             self.store(Some(identity), made.clone(), Some(lease));
         }
-        (CacheStatus::Miss, made.map(Found::Made))
+        (CacheStatus::Miss, made.map(ResultHandle::Made))
     }
 
-    /// Converts and packs the result within the `allowed` time, which the work enforces itself.
-    async fn convert(
+    /// Converts, and zips a result of several files, within the `allowed` time, which the work enforces itself.
+    async fn make_artifact(
         &self,
         lookup: &Lookup,
         work: Work,
         allowed: Duration,
     ) -> Result<Arc<Artifact>, ConversionError> {
         let began = Instant::now();
-        let outcome = work.await?;
+        let conversion = work.await?;
         let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
-        let report = self.0.reports.keep(Arc::new(outcome.report.clone()), lookup.owner.clone());
-        let packing = timeout(left, Artifact::new(outcome, report, lookup.owner.clone()));
-        Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
+        let report = self.0.reports.keep(Arc::new(conversion.report.clone()), lookup.owner.clone());
+        let artifact = timeout(left, Artifact::new(conversion, report, lookup.owner.clone()));
+        Ok(Arc::new(artifact.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
     /// Stores the outcome in the background. Until then, equal requests find the flight, and the lease is held.
@@ -312,7 +297,7 @@ impl ResultCache {
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
-            let made_in = ended.as_ref().map_or(0.0, |made| made.outcome.report.timings.total_ms);
+            let made_in = ended.as_ref().map_or(0.0, |made| made.conversion.report.timings.total_ms);
             let patience = Duration::from_secs_f64(made_in / 1000.0).max(SHORTEST_LEASE);
             let mut keeping = pin!(this.write(identity, &ended));
             if timeout(patience, keeping.as_mut()).await.is_err() {
@@ -345,7 +330,8 @@ impl ResultCache {
             }
         }
         let result = cached.is_some().then(|| made.info.clone());
-        let stored = StoredReport { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
+        let stored =
+            StoredReport { report: made.conversion.report.clone(), owner: made.owner.clone(), result };
         let Ok(json) = serde_json::to_vec(&stored) else { return };
         if storage.put(Document::Report(made.info.report), json.into()).await.is_err() {
             return;
@@ -386,6 +372,33 @@ impl ResultCache {
     }
 }
 
+/// Waits until a flight ends, for the time that is `left` of the request's `allowed` time.
+async fn wait_for(
+    flight: Flight<LookupResult>,
+    is_leader: bool,
+    left: Duration,
+    allowed: Duration,
+) -> LookupResult {
+    let already_finished = flight.peek().is_some();
+    if !is_leader && !already_finished {
+        tracing::debug!("waiting for an equal conversion that is under way");
+    }
+    let (source, result) = match timeout(left + GRACE, flight).await {
+        Ok(Some(ended)) => ended,
+        Ok(None) => {
+            let detail = "internal error during the conversion";
+            (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
+        }
+        Err(_) => (CacheStatus::Miss, Err(late(allowed))),
+    };
+    let status = match (already_finished, is_leader) {
+        (true, _) => CacheStatus::Hit,
+        (false, true) => source,
+        (false, false) => CacheStatus::Coalesced,
+    };
+    (status, result)
+}
+
 /// Extra time to wait: the conversion enforces its timeout itself, and ends a little later.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -400,9 +413,9 @@ async fn claim(index: &dyn Index, identity: Hash) -> Lease {
     }
 }
 
-fn found(entry: Entry) -> Result<Found, ConversionError> {
+fn found(entry: Entry) -> Result<ResultHandle, ConversionError> {
     match entry {
-        Entry::Result(info) => Ok(Found::Stored(info)),
+        Entry::Result(info) => Ok(ResultHandle::Stored(info)),
         Entry::Failure(error) => Err(error),
     }
 }

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
-use super::reading::Reading;
+use super::admission::Admission;
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
+use super::pipeline::{OnStage, Pipeline, Prepared, Spec};
+use super::reading::ReadPool;
 use super::record::Observed;
-use super::{Admission, blocking, late};
+use super::timeout::late;
 use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};
@@ -24,22 +27,22 @@ pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Converter {
     executor: Arc<dyn Executor>,
     work: WorkDir,
-    limits: intake::Limits,
+    limits: intake::ModelLimits,
     admission: Admission,
-    reading: Reading,
+    reading: ReadPool,
 }
 
 impl Converter {
     pub fn new(
         executor: Arc<dyn Executor>,
         work: WorkDir,
-        limits: intake::Limits,
+        limits: intake::ModelLimits,
         admission: Admission,
     ) -> Self {
-        Self { executor, work, limits, admission, reading: Reading::default() }
+        Self { executor, work, limits, admission, reading: ReadPool::default() }
     }
 
-    pub fn limits(&self) -> intake::Limits {
+    pub fn limits(&self) -> intake::ModelLimits {
         self.limits
     }
 
@@ -69,8 +72,12 @@ impl Converter {
         Some(format!("{}/{}", version.blender, version.vrm_addon))
     }
 
-    /// Converts a model in a new folder. Dropping the future cancels the conversion.
-    pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
+    /// Converts a model in a new folder, for tests and benchmarks. Dropping the future cancels the conversion.
+    pub async fn convert(
+        &self,
+        spec: Spec,
+        on_stage: OnStage<'_>,
+    ) -> Result<FinishedConversion, ConversionError> {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
             let prepared = self.prepare(folder, spec, &Client::Local).await?;
@@ -114,7 +121,7 @@ impl Converter {
         is_job: bool,
         observed: &Observed,
         on_stage: OnStage<'_>,
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let Prepared { model, target, options, .. } = &prepared;
         let _ = observed.model.set((model.format, model.bytes));
         if let Some(reason) = model.format.unsupported_reason(*target) {
@@ -123,29 +130,29 @@ impl Converter {
         let can_repack = repack::can(model.format, *target, options);
         let _ = observed.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion = Conversion { prepared, max_result, client, observed, reading, on_stage };
+        let pipeline = Pipeline { prepared, max_result, client, observed, reading, on_stage };
         let made = if can_repack {
-            conversion.repack().instrument(telemetry::span!("convert")).await?
+            pipeline.repack().instrument(telemetry::span!("convert")).await?
         } else {
             let admission = &self.admission;
             let place = if is_job { admission.enter_job(client) } else { admission.enter(client)? };
             let made = tokio::select! {
-                made = conversion.run_blender(&*self.executor, timeout, &place) => made,
+                made = pipeline.run_blender(&*self.executor, timeout, &place) => made,
                 error = place.taken_over() => Err(error),
             };
             // The duration of a failure counts for the expected wait, too.
             place.leave();
             made?
         };
-        conversion.finish(made).await
+        pipeline.finish(made).await
     }
 }
 
 /// Cancels the work when the time is over.
 pub(super) async fn within(
     timeout: Duration,
-    work: impl Future<Output = Result<Outcome, ConversionError>>,
-) -> Result<Outcome, ConversionError> {
+    work: impl Future<Output = Result<FinishedConversion, ConversionError>>,
+) -> Result<FinishedConversion, ConversionError> {
     match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
         // The engine's error names only the time that it was given.
         Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
@@ -163,11 +170,11 @@ impl Prepared {
         let Self { model, target, options, .. } = self.clone();
         blocking(move |cancel| {
             let mut files = Vec::new();
-            for (name, file) in model.open_parts()? {
+            for (name, file) in model.open_files()? {
                 let mut hasher = blake3::Hasher::new();
                 let read = hasher.update_reader(cancel.reader(file));
                 read.map_err(|error| ConversionError::io("read the model", &error))?;
-                files.push(cache::Part {
+                files.push(cache::HashedFile {
                     name: name.to_owned(),
                     hash: *hasher.finalize().as_bytes(),
                     bytes: hasher.count(),
@@ -180,7 +187,7 @@ impl Prepared {
                 files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();
             let called =
                 (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
-            Ok(cache::identity(&cache::Parts {
+            Ok(cache::identity(&cache::IdentityInputs {
                 engine: &engine,
                 owner: None,
                 target,

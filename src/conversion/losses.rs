@@ -10,15 +10,15 @@ use crate::fs::names;
 
 /// Compares the model with the result; returns one clause for each loss.
 ///
-/// `reported` are the engine's own clauses, which give reasons that no count shows; their losses are not repeated.
-/// `packed` textures became channels of others and are not lost. Vertices are not compared, because formats split them
+/// `reported` are Blender's own clauses, which give reasons that no count shows; their losses are not repeated.
+/// `merged` textures became channels of others and are not lost. Vertices are not compared, because formats split them
 /// at seams differently. Objects are not compared either, because formats join and split them by their own rules;
 /// meshes, bones, cameras and lights stand for them.
 pub fn losses(
     input: &Contents,
     output: &Contents,
     options: &Options,
-    packed: u64,
+    merged: u64,
     reported: &[String],
 ) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
@@ -52,7 +52,7 @@ pub fn losses(
         let colours = layers(before.vertex_colours, after.vertex_colours);
         // A warning reports textures that were missing in the model.
         let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
-        let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
+        let kept = if after.textures > 0 { after.textures.saturating_add(merged) } else { 0 };
         rows.extend([
             (Feature::Mesh, before.triangles, after.triangles, "triangle"),
             (Feature::Uvs, uvs, after.uv_layers, "UV layer"),
@@ -76,7 +76,7 @@ pub fn losses(
         losses.extend(clips(before, after, target, reported));
         losses.extend(clip_lengths::losses(input, output));
     }
-    // Drops clauses that the engine reports with names.
+    // Drops clauses that Blender reports with names.
     losses.retain(|clause| {
         !reported
             .iter()
@@ -93,7 +93,7 @@ fn plural(count: u64, noun: &str) -> String {
 
 fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
-    // The engine itself names the clips that a bvh or vrma lacks.
+    // Blender itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
@@ -247,12 +247,12 @@ mod tests {
         assert!(losses.is_empty(), "{losses:?}");
     }
 
-    fn compared(target: Format, change: impl Fn(&mut Counts), packed: u64) -> Vec<String> {
+    fn compared(target: Format, change: impl Fn(&mut Counts), merged: u64) -> Vec<String> {
         let mut before = figure();
         (before.meshes, before.uv_layers, before.textures) = (3, 3, 4);
         let mut after = before.clone();
         change(&mut after);
-        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), packed, &[])
+        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), merged, &[])
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod tests {
         };
         assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips (Wave): usdz holds one"]);
         assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips (Wave): abc holds one"]);
-        // The engine reports it with the names, which a bvh lacks.
+        // Blender reports it with the names, which a bvh lacks.
         assert!(compared(Format::Bvh, one, 0).is_empty());
         assert_eq!(
             compared(Format::Vrma, |after| after.bones = 18, 0),

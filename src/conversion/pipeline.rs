@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::admission::QueuePlace;
-use super::reading::Reading;
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
+use super::reading::ReadPool;
 use super::record::Observed;
-use super::{artifact, blocking, losses, result_files};
+use super::{artifact, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
@@ -44,25 +46,11 @@ pub struct Spec {
     pub timeout: Duration,
 }
 
-/// A finished conversion.
-#[derive(Debug)]
-pub struct Outcome {
-    pub report: Report,
-    /// Holds the result's files; removed with its last clone.
-    pub folder: ConversionFolder,
-    /// Absolute paths below `folder.output()`; the first is the main file, or the only one: the zip.
-    pub files: Vec<PathBuf>,
-    /// The only file, if it is in memory. Its path is valid as long as this is held.
-    pub memory: Option<Memory>,
-    /// The model's name without an extension.
-    pub stem: String,
-}
-
 /// The result of either lane, before it is compared with the model.
 #[derive(Default)]
 pub(super) struct RawResult {
     input: Counts,
-    /// `None` until the files are counted, unless the engine did so.
+    /// `None` until the files are counted, unless Blender has read them back.
     output: Option<Counts>,
     /// Absolute; the first is the main file.
     files: Vec<PathBuf>,
@@ -70,9 +58,10 @@ pub(super) struct RawResult {
     memory: Option<Memory>,
     /// Of all files.
     bytes: u64,
+    /// The lane, with its version: `native`, `blender 5.0.1`.
     engine: String,
     importer: Option<String>,
-    packed_textures: u64,
+    merged_textures: u64,
     losses: Vec<String>,
     warnings: Vec<String>,
     timings: Timings,
@@ -116,17 +105,17 @@ pub(super) struct Prepared {
 }
 
 /// A running conversion.
-pub(super) struct Conversion<'a> {
+pub(super) struct Pipeline<'a> {
     pub prepared: Prepared,
     /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
     pub observed: &'a Observed,
-    pub reading: &'a Reading,
+    pub reading: &'a ReadPool,
     pub on_stage: OnStage<'a>,
 }
 
-impl Conversion<'_> {
+impl Pipeline<'_> {
     /// Converts within the glTF family: buffers are copied, JSON stays as it was written.
     pub async fn repack(&self) -> Result<RawResult, ConversionError> {
         (self.on_stage)(Stage::Packing, None);
@@ -196,9 +185,9 @@ impl Conversion<'_> {
             }),
             usage: Arc::clone(&self.observed.usage),
         };
-        let done = executor.convert(request).await?;
+        let completed = executor.convert(request).await?;
         let mut warnings = Vec::new();
-        if let Some(failure) = done.retried_after {
+        if let Some(failure) = completed.retried_after {
             let what = match failure {
                 AttemptFailure::Crash => "crashed on this model at first",
                 AttemptFailure::Hang => "hung on this model at first",
@@ -206,21 +195,21 @@ impl Conversion<'_> {
             };
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
-        warnings.extend(done.success.warnings);
+        warnings.extend(completed.success.warnings);
         let mut made = RawResult {
-            input: done.success.input,
-            output: done.success.output,
+            input: completed.success.input,
+            output: completed.success.output,
             engine: format!("blender {}", executor.version().unwrap_or_default().blender),
-            importer: Some(done.success.importer),
-            packed_textures: done.success.packed_textures,
-            losses: done.success.losses,
+            importer: Some(completed.success.importer),
+            merged_textures: completed.success.packed_textures,
+            losses: completed.success.losses,
             warnings,
             timings: Timings {
-                queue_ms: Some(done.queue.as_secs_f64() * 1000.0),
-                import_ms: Some(done.success.import_ms),
-                process_ms: Some(done.success.process_ms),
-                export_ms: Some(done.success.export_ms),
-                check_ms: Some(done.success.check_ms),
+                queue_ms: Some(completed.queue.as_secs_f64() * 1000.0),
+                import_ms: Some(completed.success.import_ms),
+                process_ms: Some(completed.success.process_ms),
+                export_ms: Some(completed.success.export_ms),
+                check_ms: Some(completed.success.check_ms),
                 total_ms: 0.0,
             },
             ..RawResult::default()
@@ -245,18 +234,18 @@ impl Conversion<'_> {
     }
 
     /// Compares the result with the model, and packages it.
-    pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
+    pub async fn finish(self, made: RawResult) -> Result<FinishedConversion, ConversionError> {
         let Prepared { folder, model, target, options, began } = self.prepared;
         let _ = self.observed.result_bytes.set(made.bytes);
-        let mut packing_permit = None;
+        let mut zip_permit = None;
         if options.packaging == Packaging::Zip {
             (self.on_stage)(Stage::Packing, None);
-            packing_permit = artifact::packing_permit(made.bytes).await;
+            zip_permit = artifact::zip_permit(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
         // Every step takes long for a model with many clips and names, so all run on a blocking thread.
-        let outcome = blocking(move |cancel| {
-            let _packing_permit = packing_permit;
+        let conversion = blocking(move |cancel| {
+            let _zip_permit = zip_permit;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
             cancel.check()?;
@@ -267,16 +256,16 @@ impl Conversion<'_> {
                 files = vec![zip];
             }
             report.timings.total_ms = milliseconds(began);
-            Ok(Outcome { report, folder, files, memory, stem })
+            Ok(FinishedConversion { report, folder, files, memory, stem })
         })
         .await?;
         if is_large {
             // A client may take hours to download, and a large model should not stay as long. Nothing waits for the
             // removal.
-            let folder = outcome.folder.clone();
+            let folder = conversion.folder.clone();
             tokio::task::spawn_blocking(move || folder.remove_all_but_result());
         }
-        Ok(outcome)
+        Ok(conversion)
     }
 }
 
@@ -299,7 +288,7 @@ fn compare(
     let counts = made.output.unwrap_or_default();
     let output = Contents { format: target, bytes: made.bytes, files: files.len() as u32, counts };
     losses::check(&input, &output)?;
-    let mut losses = losses::losses(&input, &output, options, made.packed_textures, &made.losses);
+    let mut losses = losses::losses(&input, &output, options, made.merged_textures, &made.losses);
     losses.extend(made.losses);
     // The sentences contain names from the model.
     for sentence in losses.iter_mut().chain(&mut warnings) {

@@ -25,11 +25,11 @@ pub struct Record {
 pub struct Observed {
     /// The model's format, detected from its content, and its bytes.
     pub(super) model: OnceLock<(Format, u64)>,
-    /// `native` or `blender`.
+    /// The lane: `native` or `blender`.
     pub(super) engine: OnceLock<&'static str>,
     /// Bytes of all files of the result.
     pub(super) result_bytes: OnceLock<u64>,
-    /// The conversion's use of the engine.
+    /// The conversion's use of Blender.
     pub(super) usage: Arc<Usage>,
 }
 

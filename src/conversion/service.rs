@@ -1,4 +1,5 @@
-//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP and the command line.
+//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP and the command line. Without a cache, the
+//! command line skips the lookup and the packing into one file ([`Service::convert_uncached`]).
 //!
 //! ```text
 //!  request ─▶ identity ─▶ cached ──▶ stored, or running ───────────────────────────────┐
@@ -13,12 +14,14 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
+use super::artifact::Artifact;
+use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
 use super::converter::{Converter, within};
-use super::pipeline::{Outcome, Prepared, Spec};
+use super::finished::FinishedConversion;
+use super::pipeline::{Prepared, Spec};
 use super::record::Record;
-use super::{Artifact, Upload};
-use crate::cache::{self, Parts, identity};
+use super::upload::Upload;
+use crate::cache::{self, IdentityInputs, identity};
 use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Report, Stage};
@@ -82,9 +85,9 @@ pub enum Input {
 #[derive(Debug, Default)]
 pub struct Accepts {
     /// Results that the client has already.
-    pub if_none_match: Vec<Hash>,
+    pub already_has: Vec<Hash>,
     /// The client may be sent to the bucket.
-    pub redirect: bool,
+    pub elsewhere: bool,
     /// The client needs the report of a stored result, too.
     pub report: bool,
 }
@@ -118,7 +121,7 @@ impl Converted {
     /// Returns the timings of the conversion; those of a stored result are empty.
     pub fn timings(&self) -> Timings {
         match &self.content {
-            Content::Made(artifact) => artifact.outcome.report.timings.clone(),
+            Content::Made(artifact) => artifact.conversion.report.timings.clone(),
             _ => Timings::default(),
         }
     }
@@ -190,6 +193,16 @@ impl Service {
             lookup.reuse = if lookup.reuse == Reuse::All { Reuse::Running } else { Reuse::Nothing };
             lookup.timeout = timeout.saturating_sub(start.elapsed());
         }
+    }
+
+    /// Converts without looking for a result or storing one, and leaves the files as they are.
+    pub async fn convert_uncached(
+        &self,
+        request: Request,
+        on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
+    ) -> Result<FinishedConversion, ConversionError> {
+        let timeout = request.timeout;
+        self.clone().run(Arc::new(request), None, timeout, on_stage).await
     }
 
     /// Whether a request can be answered without a conversion.
@@ -272,14 +285,14 @@ impl Service {
             return None;
         }
         let engine = self.converter.engine_identity()?;
-        Some(identity(&Parts {
+        Some(identity(&IdentityInputs {
             engine: &engine,
             owner: request.owner.as_deref(),
             target: request.target,
             options: &request.options,
             main: request.main.as_deref(),
             called: None,
-            files: uploads.iter().map(Upload::part).collect(),
+            files: uploads.iter().map(Upload::hashed_file).collect(),
         }))
     }
 
@@ -290,7 +303,7 @@ impl Service {
         prepared: Option<Prepared>,
         left: Duration,
         on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let record = self.record(request.target, request.requested_at);
         let work = async {
             let prepared = match prepared {
@@ -314,20 +327,25 @@ impl Service {
     }
 
     /// Opens a result for delivery; `None` if the store cannot return it.
-    async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
+    async fn open(
+        &self,
+        accepts: &Accepts,
+        identity: Option<Hash>,
+        found: ResultHandle,
+    ) -> Option<Converted> {
         let (info, artifact) = match found {
-            Found::Made(artifact) => (artifact.info.clone(), Some(artifact)),
-            Found::Stored(info) => (info, None),
+            ResultHandle::Made(artifact) => (artifact.info.clone(), Some(artifact)),
+            ResultHandle::Stored(info) => (info, None),
         };
-        if accepts.if_none_match.contains(&info.hash) {
+        if accepts.already_has.contains(&info.hash) {
             return Some(Converted { info, content: Content::Unchanged, report: None });
         }
         if let Some(artifact) = artifact {
             return Some(Converted { info, content: Content::Made(artifact), report: None });
         }
         let report = if accepts.report { Some(self.cache.report(info.report, None).await?) } else { None };
-        let may_redirect = accepts.redirect && info.bytes >= LARGE_RESULT;
-        let url = if may_redirect { self.cache.url(&info).await } else { None };
+        let may_be_elsewhere = accepts.elsewhere && info.bytes >= LARGE_RESULT;
+        let url = if may_be_elsewhere { self.cache.url(&info).await } else { None };
         let content = match url {
             Some(url) => Content::Elsewhere(url),
             None => Content::Stored(self.cache.open(identity?, &info).await?),

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use tokio::sync::SemaphorePermit;
 
+use super::blocking::blocking;
 use crate::cache;
 use crate::domain::ConversionError;
+use crate::fs::blob::Blob;
 use crate::fs::open::Memory;
-use crate::intake::{NamedFile, Sent};
+use crate::intake::{FileSource, NamedFile};
 use crate::storage::Hash;
 
 #[derive(Debug)]
@@ -47,8 +49,12 @@ impl Upload {
             .await
     }
 
-    pub(super) fn part(&self) -> cache::Part {
-        cache::Part { name: self.model_name().to_owned(), hash: *self.hash.as_bytes(), bytes: self.bytes }
+    pub(super) fn hashed_file(&self) -> cache::HashedFile {
+        cache::HashedFile {
+            name: self.model_name().to_owned(),
+            hash: *self.hash.as_bytes(),
+            bytes: self.bytes,
+        }
     }
 
     /// Returns the file for intake.
@@ -57,10 +63,10 @@ impl Upload {
     /// `io`
     pub(super) fn to_intake_file(&self) -> Result<NamedFile, ConversionError> {
         let file = match &self.content {
-            UploadContent::File(path) => Sent::ConversionFile(path.clone()),
+            UploadContent::File(path) => FileSource::ConversionFile(path.clone()),
             UploadContent::Memory { bytes, .. } => {
                 let memory = Memory::new().and_then(|memory| memory.file().write_all(bytes).map(|()| memory));
-                Sent::Memory(memory.map_err(|error| ConversionError::io("hold the upload", &error))?)
+                FileSource::Memory(memory.map_err(|error| ConversionError::io("hold the upload", &error))?)
             }
         };
         Ok(NamedFile { name: self.model_name().to_owned(), file })

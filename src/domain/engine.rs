@@ -1,5 +1,6 @@
 //! Terms of the engine that others share: how strict its sandbox is, and the stages of a conversion.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The behaviour if the kernel lacks a part of the sandbox.
@@ -16,7 +17,7 @@ pub enum SandboxMode {
 }
 
 /// A stage of a conversion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     Importing,

@@ -13,6 +13,8 @@ pub enum ErrorCode {
     UnknownOption,
     /// The value of an option is invalid, or the target does not support the option.
     InvalidOption,
+    /// The address of the webhook may not be called, or webhooks are off.
+    WebhookRefused,
     /// The target format is not supported.
     UnsupportedOutputFormat,
     /// The content is not in a supported format.
@@ -73,15 +75,17 @@ pub enum ErrorCode {
     UnsupportedInputFormat,
     /// The request, its multipart body or its query is malformed.
     MalformedRequest,
+    /// The body does not have the digest that its headers announce.
+    DigestMismatch,
     /// The body has a transfer coding other than chunked.
     UnsupportedTransferCoding,
     /// The request line and headers are too long.
     HeadTooLarge,
     /// The request body stopped or arrived too slowly.
     RequestTimeout,
-    /// The path or the report does not exist.
+    /// The path, the report or the job does not exist.
     NotFound,
-    /// The report has expired.
+    /// The report, the job or its result has expired.
     Expired,
     /// The path does not support this method.
     MethodNotAllowed,
@@ -89,6 +93,22 @@ pub enum ErrorCode {
     Unauthorized,
     /// The client has reached its rate limit.
     RateLimited,
+    /// The range is not within the file.
+    RangeNotSatisfiable,
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// Another request with the same idempotency key is in progress.
+    IdempotencyKeyInFlight,
+    /// The client, or all clients together, have too many unfinished jobs.
+    TooManyJobs,
+    /// The models of unfinished jobs, of the client or of all clients, have reached their size limit.
+    JobsFull,
+    /// The job has not ended.
+    JobNotFinished,
+    /// The state of the job does not allow the request.
+    WrongJobState,
+    /// Jobs cannot be read or written at the moment.
+    JobsUnavailable,
     /// The queue is full.
     QueueFull,
     /// The connection limit is reached.
@@ -137,12 +157,14 @@ impl ErrorCode {
             | ErrorCode::ShuttingDown
             | ErrorCode::Internal
             // Errors of requests, not of conversions.
+            | ErrorCode::WebhookRefused
             | ErrorCode::NoFile
             | ErrorCode::NoFileName
             | ErrorCode::NoExtension
             | ErrorCode::NoOutputFormat
             | ErrorCode::UnsupportedInputFormat
             | ErrorCode::MalformedRequest
+            | ErrorCode::DigestMismatch
             | ErrorCode::UnsupportedTransferCoding
             | ErrorCode::HeadTooLarge
             | ErrorCode::RequestTimeout
@@ -151,6 +173,14 @@ impl ErrorCode {
             | ErrorCode::MethodNotAllowed
             | ErrorCode::Unauthorized
             | ErrorCode::RateLimited
+            | ErrorCode::RangeNotSatisfiable
+            | ErrorCode::IdempotencyKeyReused
+            | ErrorCode::IdempotencyKeyInFlight
+            | ErrorCode::TooManyJobs
+            | ErrorCode::JobsFull
+            | ErrorCode::JobNotFinished
+            | ErrorCode::WrongJobState
+            | ErrorCode::JobsUnavailable
             | ErrorCode::TooManyConnections
             | ErrorCode::Overloaded => false,
         }

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Kills this user's processes whose `HOME` is `folder` or below it. The folder's name is random, so no other process
 /// has it.
-pub fn kill_at_home_in(folder: &Path) {
+pub fn kill_orphans_in(folder: &Path) {
     for _ in 0..ROUNDS {
         if kill_round(folder) == 0 {
             return;
@@ -43,14 +43,14 @@ fn kill(pid: Pid, folder: &Path) -> bool {
     // The handle is opened before the environment is read: the PID could be reused in between.
     let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
-    if !is_at_home_in(&environment, folder) {
+    if !works_in(&environment, folder) {
         return false;
     }
     tracing::info!(pid = pid.as_raw_nonzero(), "killed a process left by a conversion of a killed gateway");
     rustix::process::pidfd_send_signal(process, Signal::KILL).is_ok()
 }
 
-fn is_at_home_in(environment: &[u8], folder: &Path) -> bool {
+fn works_in(environment: &[u8], folder: &Path) -> bool {
     let home = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"HOME="));
     home.is_some_and(|home| Path::new(std::ffi::OsStr::from_bytes(home)).starts_with(folder))
 }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn orphans_are_recognised_by_their_home_folder() {
-        let is = |environment: &[u8]| is_at_home_in(environment, Path::new("/data/run-1"));
+        let is = |environment: &[u8]| works_in(environment, Path::new("/data/run-1"));
         assert!(is(b"PATH=/bin\0HOME=/data/run-1/2/tmp\0"));
         assert!(is(b"HOME=/data/run-1"));
         for other in [

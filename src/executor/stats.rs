@@ -97,18 +97,18 @@ impl Usage {
     }
 
     /// Measures the wait, until the guard is dropped.
-    pub(super) fn waiting(&self) -> Waiting<'_> {
-        Waiting { usage: self, began: Instant::now() }
+    pub(super) fn waiting(&self) -> WaitTimer<'_> {
+        WaitTimer { usage: self, began: Instant::now() }
     }
 }
 
 /// A guard that measures a wait, also one that is abandoned.
-pub(super) struct Waiting<'a> {
+pub(super) struct WaitTimer<'a> {
     usage: &'a Usage,
     began: Instant,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitTimer<'_> {
     fn drop(&mut self) {
         let _ = self.usage.waited.set(self.began.elapsed());
     }

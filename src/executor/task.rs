@@ -39,9 +39,9 @@ pub enum Importer {
     Fallback,
 }
 
-/// A conversion that succeeded.
+/// A task that succeeded.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Done {
+pub struct CompletedTask {
     pub success: ChildSuccess,
     /// Time spent waiting for a slot.
     pub queue: Duration,

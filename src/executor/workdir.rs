@@ -33,10 +33,10 @@ const RUN_PREFIX: &str = "run-";
 
 /// The run folder of this process. Clones share the folder; dropping the last one removes it.
 #[derive(Debug, Clone)]
-pub struct WorkDir(Arc<Run>);
+pub struct WorkDir(Arc<RunFolder>);
 
 #[derive(Debug)]
-struct Run {
+struct RunFolder {
     base: PathBuf,
     folder: PathBuf,
     /// The lock file, whose lock tells other processes that this one is alive.
@@ -61,7 +61,7 @@ impl WorkDir {
         drop(gate);
         // `abandoned` has taken the locks, so no other process removes the same folders.
         for (path, lock) in abandoned {
-            orphans::kill_at_home_in(&path);
+            orphans::kill_orphans_in(&path);
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "could not remove an abandoned work folder");
             } else {
@@ -69,7 +69,7 @@ impl WorkDir {
             }
             drop(lock);
         }
-        Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
+        Ok(WorkDir(Arc::new(RunFolder { base, folder, _lock: lock })))
     }
 
     /// Returns the error that [`WorkDir::open`] would return, without making anything.
@@ -98,7 +98,7 @@ impl WorkDir {
     }
 }
 
-impl Drop for Run {
+impl Drop for RunFolder {
     fn drop(&mut self) {
         remove(&self.folder, "the work folder");
     }

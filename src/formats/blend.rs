@@ -1,4 +1,4 @@
-//! Unpacks Blender's own files: they are packed with Zstandard since version 3.0, with gzip before.
+//! Unpacks Blender's own files: they are compressed with Zstandard since version 3.0, with gzip before.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,27 +13,27 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::domain::Cancel;
 
-/// Largest window of a frame, in bytes: decoding needs as much memory. Blender packs 1 MiB at a time.
+/// Largest window of a frame, in bytes: decoding needs as much memory. Blender compresses 1 MiB at a time.
 const MAX_WINDOW: u64 = 8 << 20;
 
-/// Number of bytes by which packed data may exceed unpacked data: blocks that hold only tables take much time.
+/// Number of bytes by which compressed data may exceed unpacked data: blocks that hold only tables take much time.
 const MAX_WASTE: u64 = 4 << 20;
 
-/// Opens the file at `path` and unpacks up to `limit` bytes of it if it is packed. The reader ends where packed data is
-/// damaged or exceeds the unpacked data by much, and when it is cancelled.
+/// Opens the file at `path` and unpacks up to `limit` bytes of it if it is compressed. The reader ends where compressed
+/// data is damaged or exceeds the unpacked data by much, and when it is cancelled.
 pub fn open(path: &Path, limit: u64, cancel: &Cancel) -> io::Result<Box<dyn Read>> {
     // Reading checks the cancel flag as well: a file may hold much data that unpacks to nothing.
     unpack(BufReader::with_capacity(1 << 16, cancel.reader(File::open(path)?)), limit)
 }
 
-/// Whether the file at `path` is packed; `false` if it cannot be read.
-pub fn is_packed(path: &Path) -> bool {
+/// Whether the file at `path` is compressed; `false` if it cannot be read.
+pub fn is_compressed(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(ZSTD.len() as u64).read_to_end(&mut head));
     read.is_ok() && (head.starts_with(ZSTD) || head.starts_with(GZIP))
 }
 
-/// Whether a packed file is one of Blender's.
+/// Whether a compressed file is one of Blender's.
 pub fn is_blend(file: impl Read) -> io::Result<bool> {
     let mut head = Vec::new();
     unpack(BufReader::new(file), BLEND.len() as u64)?.read_to_end(&mut head)?;
@@ -43,22 +43,22 @@ pub fn is_blend(file: impl Read) -> io::Result<bool> {
 /// The first bytes of Blender's files.
 pub const BLEND: &[u8] = b"BLENDER";
 
-/// The first bytes of packed files.
+/// The first bytes of compressed files.
 pub const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 pub const GZIP: &[u8] = b"\x1f\x8b";
 
 fn unpack<'a>(mut file: impl BufRead + 'a, limit: u64) -> io::Result<Box<dyn Read + 'a>> {
     let waste = Rc::new(Cell::new(MAX_WASTE));
     let head = file.fill_buf()?.get(..ZSTD.len()).unwrap_or_default().to_owned();
-    let packed = Packed { file, waste: Rc::clone(&waste) };
+    let compressed = Compressed { file, waste: Rc::clone(&waste) };
     Ok(if head.starts_with(ZSTD) {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
-        Box::new(UntilError { reader: Frames { file: packed, decoder }, waste }.take(limit))
+        Box::new(UntilError { reader: Frames { file: compressed, decoder }, waste }.take(limit))
     } else if head.starts_with(GZIP) {
-        Box::new(UntilError { reader: MultiGzDecoder::new(packed), waste }.take(limit))
+        Box::new(UntilError { reader: MultiGzDecoder::new(compressed), waste }.take(limit))
     } else {
-        Box::new(packed.file)
+        Box::new(compressed.file)
     })
 }
 
@@ -76,13 +76,13 @@ impl<R: Read> Read for UntilError<R> {
     }
 }
 
-/// A reader of packed data that fails once it exceeds the unpacked data by more than `waste`.
-struct Packed<R> {
+/// A reader of compressed data that fails once it exceeds the unpacked data by more than `waste`.
+struct Compressed<R> {
     file: R,
     waste: Rc<Cell<u64>>,
 }
 
-impl<R: BufRead> Read for Packed<R> {
+impl<R: BufRead> Read for Compressed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
@@ -90,7 +90,7 @@ impl<R: BufRead> Read for Packed<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Packed<R> {
+impl<R: BufRead> BufRead for Compressed<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.waste.get() == 0 {
             return Err(io::Error::from(ErrorKind::InvalidData));
@@ -159,9 +159,9 @@ mod tests {
     fn all_zstd_frames_are_read() {
         let (first, second) = ("wood.png ".repeat(50_000).into_bytes(), b"stone.png".to_vec());
         let both = [first.as_slice(), &second].concat();
-        let packed = [frame(&first).as_slice(), &frame(b""), TABLE, &frame(&second), TABLE].concat();
-        assert_eq!(unpacked(&packed, u64::MAX), both);
-        assert_eq!(unpacked(&packed, 20), both[..20]);
+        let compressed = [frame(&first).as_slice(), &frame(b""), TABLE, &frame(&second), TABLE].concat();
+        assert_eq!(unpacked(&compressed, u64::MAX), both);
+        assert_eq!(unpacked(&compressed, 20), both[..20]);
         assert_eq!(unpacked(b"BLENDER", 3), b"BLENDER");
         assert_eq!(unpacked(b"", 3), b"");
     }

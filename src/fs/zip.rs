@@ -1,4 +1,4 @@
-//! Packs results of several files into one zip; equal files give equal zips.
+//! Zips results of several files; equal files give equal zips.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -14,7 +14,7 @@ use crate::domain::{Cancel, ConversionError};
 const COMPRESSED: &[&str] =
     &["png", "jpg", "jpeg", "webp", "exr", "ktx2", "dds", "usdz", "blend", "zip", "glb", "vrm", "vrma"];
 
-/// Bytes packed between two checks for cancellation: some ten milliseconds.
+/// Bytes zipped between two checks for cancellation: some ten milliseconds.
 const CHUNK: u64 = 1 << 20;
 
 /// Beyond this size an entry needs the wide fields of zip64.
@@ -88,19 +88,19 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             files.push((path, name.to_owned()));
         }
-        let pack = |files: &[(PathBuf, String)]| {
+        let zip = |files: &[(PathBuf, String)]| {
             let mut bytes = Cursor::new(Vec::new());
             zip_files(files, &mut bytes, || Ok(())).unwrap();
             bytes.into_inner()
         };
-        let first = pack(&files);
+        let first = zip(&files);
         // Neither the order nor the time of the files counts.
         files.reverse();
         for (path, _) in &files {
             let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1_000_000);
             File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
         }
-        assert_eq!(first, pack(&files));
+        assert_eq!(first, zip(&files));
 
         let mut archive = zip::ZipArchive::new(Cursor::new(first)).unwrap();
         let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
@@ -114,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn packing_a_missing_file_fails() {
+    fn zipping_a_missing_file_fails() {
         let missing = (PathBuf::from("/nonexistent/a"), "a".to_owned());
         assert!(zip_files(&[missing], Cursor::new(Vec::new()), || Ok(())).is_err());
     }
 
     #[test]
-    fn packing_can_be_cancelled_within_a_file() {
+    fn zipping_can_be_cancelled_within_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let long = folder.path().join("a.bmp");
         File::create(&long).unwrap().set_len(50 * CHUNK).unwrap();

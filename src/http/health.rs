@@ -53,7 +53,7 @@ pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness
         engine: engine_status(&gateway, &gateway.service.converter().executor().status()),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
         storage: storage_status(&gateway),
-        redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { AWAY }),
+        redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { UNAVAILABLE }),
     };
     let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -66,7 +66,7 @@ pub fn is_ready(gateway: &Gateway, engine: &EngineStatus) -> bool {
 }
 
 const OK: &str = "ok";
-const AWAY: &str = "away";
+const UNAVAILABLE: &str = "away";
 
 fn storage_status(gateway: &Gateway) -> &'static str {
     gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
@@ -150,7 +150,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         queue: Queue { waiting, full: converter.admission().is_full() },
         storage,
         redis: redis.map(|redis| Redis {
-            status: if redis.up { OK } else { AWAY },
+            status: if redis.up { OK } else { UNAVAILABLE },
             for_seconds: redis.since.elapsed().as_secs(),
         }),
     })

@@ -1,14 +1,15 @@
 //! The HTTP API: requests in, files and problems out. It calls the conversion service without knowing how that works.
 
 mod convert;
+mod digest;
 mod docs_ui;
 mod formats;
 mod health;
+mod jobs;
 mod metrics;
 pub mod middleware;
 mod observed_body;
 mod openapi;
-mod patience;
 mod problem;
 mod reject;
 mod report_texts;
@@ -17,6 +18,7 @@ mod router;
 mod server;
 mod shares;
 mod state;
+mod time_credit;
 mod upload;
 
 pub use openapi::text as openapi;

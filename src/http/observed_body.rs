@@ -12,15 +12,15 @@ pub type Polled<'a> = Option<&'a Result<Frame<Bytes>, Error>>;
 
 /// Returns the body, which now calls `observe` with each frame and whether it was the last one. It owns `observe`.
 pub fn observed(body: Body, observe: impl FnMut(Polled, bool) + Send + Unpin + 'static) -> Body {
-    Body::new(Observed { body, observe })
+    Body::new(ObservedBody { body, observe })
 }
 
-struct Observed<F> {
+struct ObservedBody<F> {
     body: Body,
     observe: F,
 }
 
-impl<F: FnMut(Polled, bool) + Unpin> HttpBody for Observed<F> {
+impl<F: FnMut(Polled, bool) + Unpin> HttpBody for ObservedBody<F> {
     type Data = Bytes;
     type Error = Error;
 

@@ -66,11 +66,17 @@ impl Problem {
     /// Returns the response body.
     pub fn json(&self, request_id: Option<&str>) -> Vec<u8> {
         let (code, detail) = self.shown();
+        serde_json::to_vec(&Body::new(code, detail, request_id)).unwrap_or_default()
+    }
+}
+
+impl<'a> Body<'a> {
+    /// The description of an error. `request_id` is the ID of the request that it is the response to.
+    pub fn new(code: ErrorCode, detail: &'a str, request_id: Option<&'a str>) -> Self {
         let status = status(code);
         let title = status.canonical_reason().unwrap_or_default();
         let status = status.as_u16();
-        let body = Body { kind: "about:blank", title, status, code, detail, error: detail, request_id };
-        serde_json::to_vec(&body).unwrap_or_default()
+        Self { kind: "about:blank", title, status, code, detail, error: detail, request_id }
     }
 }
 
@@ -98,18 +104,24 @@ pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UnknownOption
         | ErrorCode::InvalidOption
+        | ErrorCode::WebhookRefused
         | ErrorCode::UnsupportedOutputFormat
         | ErrorCode::UnsupportedInputFormat
         | ErrorCode::NoFile
         | ErrorCode::NoFileName
         | ErrorCode::NoExtension
         | ErrorCode::NoOutputFormat
-        | ErrorCode::MalformedRequest => StatusCode::BAD_REQUEST,
+        | ErrorCode::MalformedRequest
+        | ErrorCode::DigestMismatch => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::Expired => StatusCode::GONE,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::IdempotencyKeyInFlight | ErrorCode::JobNotFinished | ErrorCode::WrongJobState => {
+            StatusCode::CONFLICT
+        }
+        ErrorCode::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedTransferCoding => StatusCode::NOT_IMPLEMENTED,
         ErrorCode::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -128,17 +140,19 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::GeometryLost
         | ErrorCode::MemoryLimit
         | ErrorCode::OutputTooLarge
-        | ErrorCode::EngineCrashed => StatusCode::UNPROCESSABLE_ENTITY,
+        | ErrorCode::EngineCrashed
+        | ErrorCode::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         // nginx's status of a client that hung up; it is never sent.
         ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         ErrorCode::QueueFull
         | ErrorCode::TooManyConnections
         | ErrorCode::Overloaded
         | ErrorCode::EngineUnavailable
+        | ErrorCode::JobsUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RateLimited | ErrorCode::TooManyJobs => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorCode::DiskFull | ErrorCode::JobsFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::OutputExists | ErrorCode::Io | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

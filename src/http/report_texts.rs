@@ -20,10 +20,12 @@ const MAX_WRITING: usize = 16;
 /// `Retry-After` of a refusal: by then, even a slow client has read a usual report.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// A report and the API key that asks for it: keys do not share texts.
+/// A report, or a job with its report, and the API key that asks for it: keys do not share texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TextKey {
     pub id: Uuid,
+    /// The version of the job; 0 for a report, which never changes.
+    pub version: u64,
     pub owner: Option<Arc<str>>,
 }
 
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     fn key(owner: Option<&str>) -> TextKey {
-        TextKey { id: Uuid::now_v7(), owner: owner.map(Arc::from) }
+        TextKey { id: Uuid::now_v7(), version: 0, owner: owner.map(Arc::from) }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub async fn report(
     if gateway.storage.has_expired(id, SystemTime::now()) {
         return Err(Problem::new(ErrorCode::Expired, "the report with this ID has expired"));
     }
-    let key = TextKey { id, owner: middleware::owner(&extensions, &gateway.access) };
+    let key = TextKey { id, version: 0, owner: middleware::owner(&extensions, &gateway.access) };
     let mut pause = FIRST_RETRY;
     let text = loop {
         if let Some(text) = text(&gateway, &key).await? {

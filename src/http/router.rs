@@ -15,7 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::middleware::{api_keys, cors, log_request, rate_limit, real_ip, request_id};
 use super::problem::{self, Problem};
 use super::state::Shared;
-use super::{convert, docs_ui, formats, health, metrics, openapi, reject, reports};
+use super::{convert, docs_ui, formats, health, jobs, metrics, openapi, reject, reports};
 use crate::domain::ErrorCode;
 
 /// Largest body that an extractor buffers, in bytes. Models are streamed instead.
@@ -24,12 +24,20 @@ const SMALL_BODY: usize = 64 << 10;
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics.is_some() { Router::new() } else { metrics_routes() };
-    // Only conversions have a rate limit.
+    // Only conversions and new jobs have a rate limit.
     let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::limit_rate);
-    let convert = post(convert::convert).route_layer(limit);
+    let as_job = from_fn_with_state(Arc::clone(&gateway), jobs::respond_async::respond_async);
+    let convert = post(convert::convert).route_layer(as_job).route_layer(limit.clone());
+    let jobs = post(jobs::submit::submit_job).route_layer(limit.clone()).get(jobs::list::list_jobs);
     let router = probe_routes(router)
         .route("/convert", convert.clone())
         .route("/v1/convert", convert)
+        .route("/v1/jobs", jobs)
+        .route("/v1/jobs/{id}", get(jobs::get::get_job).delete(jobs::actions::remove_job))
+        .route("/v1/jobs/{id}/result", get(jobs::result::get_result))
+        .route("/v1/jobs/{id}/events", get(jobs::events::job_events))
+        .route("/v1/jobs/{id}/cancel", post(jobs::actions::cancel_job))
+        .route("/v1/jobs/{id}/retry", post(jobs::actions::retry_job).route_layer(limit))
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
         .route("/openapi.json", get(openapi::openapi))

@@ -1,7 +1,7 @@
 //! The state that all requests share.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 
@@ -11,14 +11,20 @@ use super::shares::{ResultShares, Shares};
 use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
+use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::rate_limit::Limiter;
 use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
+use crate::webhooks::Webhooks;
 
 pub struct Gateway {
     pub service: Service,
+    pub jobs: Jobs,
+    pub webhooks: Webhooks,
+    /// How long a job waits for its start, and is kept after its end.
+    pub jobs_ttl: Duration,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
@@ -58,14 +64,13 @@ impl Gateway {
         config: crate::config::Config,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
-        use std::time::Duration;
-
         use crate::conversion::{Admission, Converter, ResultCache};
         use crate::executor::local::{EngineError, LocalExecutor};
         use crate::executor::workdir::WorkDir;
+        use crate::jobs::{Limits, Queue, SqliteQueue};
 
         let work = WorkDir::open(folder).unwrap();
-        let limits = crate::intake::Limits::default();
+        let limits = crate::intake::ModelLimits::default();
         let stored = crate::config::Storage {
             location: None,
             ttl: Duration::from_hours(1),
@@ -77,7 +82,14 @@ impl Gateway {
         let converter = Converter::new(executor, work, limits, Admission::new(1, 0));
         let (metrics, shutdown) = (Arc::new(Metrics::new().unwrap()), Shutdown::default());
         let storage = Storage::open(&stored, &folder.join("store")).unwrap();
+        let limits =
+            Limits { jobs: 10, client_jobs: 10, bytes: 1 << 20, client_bytes: 1 << 20, ttl: config.jobs.ttl };
+        let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
+        let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
+            jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
+            webhooks,
+            jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),
                 ResultCache::new(None, storage.clone(), results_folder),

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use super::frame_rate::tidy_fps;
 use super::lines::{Lines, number, words};
-use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut lines = Lines::open(path, cancel)?;
@@ -52,7 +53,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
         return Err(lines.error("does not follow a number of frames and their time"));
     };
     if !frame_time.is_finite() || frame_time < 0.0 {
-        return Err(lines.error("has a frame time that is none"));
+        return Err(lines.error("has an invalid frame time"));
     }
     check_frames(&mut lines, frames, channels)?;
 

@@ -5,8 +5,9 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{CancellableFile, buffered, malformed, reading};
+use super::reader::{CancellableFile, buffered, reading};
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 
 /// Longest line, in bytes: a polygon of a million corners is 20 MB of text.
 const MAX_LINE: u64 = 32 << 20;

@@ -8,10 +8,11 @@ mod mtl;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::extent::Extent;
 use super::lines::{Lines, number, point, words};
-use super::{Extent, malformed};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 use crate::formats::text::statement;
 
 /// Most different materials or libraries that are counted; the largest real models have some thousand.

@@ -3,10 +3,12 @@
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
+use super::extent::Extent;
 use super::lines::{Lines, number};
-use super::{CancellableFile, Extent, malformed, reading};
+use super::reader::{CancellableFile, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 use crate::formats::number::Number;
 
 /// Most kinds of elements, and most properties of one.
@@ -148,7 +150,7 @@ impl Values {
         let Some(length) = property.length else { return self.number(property.number) };
         let length = self.number(length)?;
         if length < 0.0 || length.fract() != 0.0 {
-            return Err(malformed("a list in the file has a length that is none"));
+            return Err(malformed("a list in the file has an invalid length"));
         }
         let count = length as u64;
         if self.encoding == Encoding::Text {

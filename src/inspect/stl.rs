@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::extent::Extent;
 use super::lines::{Lines, point, words};
-use super::{Extent, buffered, malformed, reading, three_floats};
+use super::reader::{buffered, reading, three_floats};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 
 const HEADER: u64 = 84;
 const RECORD: u64 = 50;

@@ -9,14 +9,14 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::model_files::Files;
-use super::source::{Limits, Sent};
+use super::source::{FileSource, ModelLimits};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::fs::names;
 
 /// Unpacked size up to which the ratio does not matter, in bytes.
 const RATIO_FREE: u64 = 10 << 20;
 
-/// Largest ratio of unpacked to packed size beyond that. Text models pack to a tenth.
+/// Largest ratio of unpacked to compressed size beyond that. Text models are compressed to a tenth.
 const MAX_RATIO: u64 = 200;
 
 /// Longest single read, in bytes. Names, comments and extra fields are 64 KiB at most.
@@ -28,26 +28,26 @@ const FILE_TYPE: u32 = 0o170_000;
 ///
 /// # Errors `invalid_archive`, `encrypted_archive`, `too_large`, `cancelled`, `io`; a damaged entry may leave files in
 /// the folder.
-pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
+pub fn unpack(sent: &FileSource, files: &mut Files) -> Result<(), ConversionError> {
     let limits = files.limits();
     let reading = |error: io::Error| ConversionError::io("read the zip", &error);
-    let packed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
+    let compressed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
     let cancel = files.context().cancel.clone();
     // Reading checks the cancel flag as well: a zip may hold much data that unpacks to nothing.
     let open = || sent.open().map(|file| BufReader::new(BoundedReads(cancel.reader(file)))).map_err(reading);
     // Entry by entry, because an index of the whole directory could exceed the limits on memory. A search for records
     // that are not where the end of the zip says could do so, too.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let mut archive = ZipIterable::try_new(open()?, config).map_err(of_zip)?;
+    let mut archive = ZipIterable::try_new(open()?, config).map_err(zip_error)?;
     if archive.len() > limits.max_entries {
         let detail =
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
-    let mut budget = Budget { limits, packed, unpacked: 0, cancel: cancel.clone() };
-    let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(of_zip)?;
+    let mut budget = Budget { limits, compressed, unpacked: 0, cancel: cancel.clone() };
+    let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(zip_error)?;
     while let Some(entry) = entries.next() {
-        let mut entry = entry.map_err(of_zip)?;
+        let mut entry = entry.map_err(zip_error)?;
         let name = names::decode(entry.name_raw());
         let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
         let shown = names::quoted(&name);
@@ -90,8 +90,8 @@ impl<R: Seek> Seek for BoundedReads<R> {
 }
 
 struct Budget {
-    limits: Limits,
-    packed: u64,
+    limits: ModelLimits,
+    compressed: u64,
     unpacked: u64,
     cancel: Cancel,
 }
@@ -116,7 +116,7 @@ impl Budget {
             if self.unpacked > self.limits.max_unpacked {
                 return Err(self.limits.too_large());
             }
-            if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.packed {
+            if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.compressed {
                 let detail = format!("the zip unpacks to more than {MAX_RATIO} times its size");
                 return Err(ConversionError::new(ErrorCode::TooLarge, detail));
             }
@@ -134,7 +134,7 @@ fn invalid(detail: impl Into<String>) -> ConversionError {
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
-fn of_zip(error: ZipError) -> ConversionError {
+fn zip_error(error: ZipError) -> ConversionError {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {
             let detail = "the zip asks for a password; send it without one";

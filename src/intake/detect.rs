@@ -25,7 +25,7 @@ const OLDEST_FBX: u32 = 3000;
 
 /// The kind of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum Detected {
     Model(Format),
     /// An archive that may hold a model.
     Zip,
@@ -36,13 +36,13 @@ pub enum Content {
 /// # Errors
 /// `empty_file`, `unknown_format` with a guess, `import_failed` for a version of a format that cannot be read,
 /// `cancelled`, `io`.
-pub fn detect_file(path: &Path, name: &str, cancel: &Cancel) -> Result<Content, ConversionError> {
+pub fn detect_file(path: &Path, name: &str, cancel: &Cancel) -> Result<Detected, ConversionError> {
     let file = open::regular(path).map_err(unreadable)?;
     detect(&mut cancel.reader(file), name)
 }
 
 /// As [`detect_file`], for an open file.
-pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, ConversionError> {
+pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Detected, ConversionError> {
     let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
     let mut head = Vec::new();
@@ -55,30 +55,30 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
     if head.starts_with(&glb::MAGIC)
         && let Some(container) = Container::read(file)?
     {
-        return glb(file, &container.json).map(Content::Model);
+        return glb(file, &container.json).map(Detected::Model);
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
+        return Ok(if is_usdz(&head, &extension) { Detected::Model(Format::Usdz) } else { Detected::Zip });
     }
     if let Some(format) = by_signature(&head, &extension)? {
         if format == Format::Ply {
             check_ply(&head, length)?;
         }
-        return Ok(Content::Model(format));
+        return Ok(Detected::Model(format));
     }
-    let is_packed = head.starts_with(blend::ZSTD) || head.starts_with(blend::GZIP);
-    if is_packed && (extension == "blend" || blend::is_blend(file.by_ref()).map_err(unreadable)?) {
-        return Ok(Content::Model(Format::Blend));
+    let is_compressed = head.starts_with(blend::ZSTD) || head.starts_with(blend::GZIP);
+    if is_compressed && (extension == "blend" || blend::is_blend(file.by_ref()).map_err(unreadable)?) {
+        return Ok(Detected::Model(Format::Blend));
     }
     if let Some(format) = stl(&head, length, &extension)? {
-        return Ok(Content::Model(format));
+        return Ok(Detected::Model(format));
     }
     let text = trimmed(&head);
     if text.first() == Some(&b'{') && unsupported::is_text(text) {
-        return gltf(file, &head, &extension).map(Content::Model);
+        return gltf(file, &head, &extension).map(Detected::Model);
     }
     if is_obj(text, &extension) {
-        return Ok(Content::Model(Format::Obj));
+        return Ok(Detected::Model(Format::Obj));
     }
     Err(ConversionError::new(
         ErrorCode::UnknownFormat,
@@ -87,11 +87,11 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
 }
 
 /// A warning for a file whose name does not fit its content.
-pub fn name_mismatch(content: Content, name: &str) -> Option<String> {
+pub fn name_mismatch(content: Detected, name: &str) -> Option<String> {
     let extension = names::extension(name);
     let actual = match content {
-        Content::Model(format) => format.name(),
-        Content::Zip => "zip",
+        Detected::Model(format) => format.name(),
+        Detected::Zip => "zip",
     };
     let claimed = match Format::from_extension(&extension) {
         Some(format) => format.name(),

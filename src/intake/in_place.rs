@@ -13,7 +13,7 @@ use crate::fs::open::{Located, Root, folder_of};
 /// A main file outside of the conversion's folder, the folder of its references, and the files that are used, each with
 /// its state before it was read.
 #[derive(Debug, Clone)]
-pub struct Originals {
+pub struct InPlaceFiles {
     pub main: Located,
     /// `None` for a file that was sent alone.
     pub folder: Option<Arc<Root>>,
@@ -27,16 +27,16 @@ fn stamp(file: &Metadata) -> Stamp {
     (file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))
 }
 
-impl Originals {
+impl InPlaceFiles {
     /// Opens the user's file at `path`, which may be a link; the link is followed once, here.
-    pub fn open(path: &Path) -> io::Result<Originals> {
+    pub fn open(path: &Path) -> io::Result<InPlaceFiles> {
         let main = Located::at(&path.canonicalize()?)?;
-        Ok(Originals { main, folder: Some(Arc::new(Root::open(folder_of(path))?)), used: Vec::new() })
+        Ok(InPlaceFiles { main, folder: Some(Arc::new(Root::open(folder_of(path))?)), used: Vec::new() })
     }
 
     /// A file that was sent alone and has no references.
-    pub fn alone(main: Located) -> Originals {
-        Originals { main, folder: None, used: Vec::new() }
+    pub fn alone(main: Located) -> InPlaceFiles {
+        InPlaceFiles { main, folder: None, used: Vec::new() }
     }
 
     /// Adds a file that is about to be read and its metadata before that.

@@ -1,5 +1,5 @@
 //! Accepts models: detects the format from the content, unpacks archives within limits, and resolves every reference
-//! inside the model before an engine sees it.
+//! inside the model before it is converted.
 //!
 //! This is blocking code over `std::fs`; a service calls it from a blocking task.
 
@@ -13,7 +13,7 @@ mod references;
 mod source;
 mod unsupported;
 
-pub use detect::{Content, detect_file};
+pub use detect::{Detected, detect_file};
 pub use model_files::MAX_NAME_BYTES;
 pub use prepare::{Model, prepare};
-pub use source::{Limits, NamedFile, Sent, Source};
+pub use source::{FileSource, ModelLimits, NamedFile, Source};

@@ -11,13 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use budget::Budget;
 pub use budget::MAX_NAME_BYTES;
-pub use lookup::{Found, Resolved};
+use budget::{Budget, too_large};
+pub use lookup::{Candidates, Resolved};
 use walkdir::WalkDir;
 
-use super::in_place::Originals;
-use super::source::{Limits, unreadable};
+use super::in_place::InPlaceFiles;
+use super::source::{ModelLimits, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
@@ -48,7 +48,7 @@ pub struct Item {
 #[derive(Debug, Default)]
 pub struct Files {
     folder: PathBuf,
-    limits: Limits,
+    limits: ModelLimits,
     context: Context,
     items: Vec<Item>,
     /// Paths that files have, each with the number for the next file that asks for it.
@@ -60,15 +60,15 @@ pub struct Files {
     /// Whether used files stay where they are.
     stay: bool,
     /// `Some` when the main file lies outside of the folder.
-    originals: Option<Originals>,
-    /// Bytes that may be unpacked to find references in packed files.
+    originals: Option<InPlaceFiles>,
+    /// Bytes that may be unpacked to find references in compressed files.
     unpacking_left: u64,
     budget: Budget,
 }
 
 impl Files {
     /// `folder` is made together with the first file in it.
-    pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
+    pub fn new(folder: &Path, limits: ModelLimits, context: Context) -> Self {
         let (folder, unpacking_left) = (folder.to_owned(), limits.max_unpacked);
         Self { folder, limits, context, unpacking_left, ..Self::default() }
     }
@@ -87,7 +87,7 @@ impl Files {
         if name.len() > MAX_DEPTH {
             return Err(too_long());
         }
-        self.count_name(name)?;
+        self.budget.count_name(name)?;
         let stored = self.free_path(name);
         if stored.as_os_str().len() > MAX_PATH {
             return Err(too_long());
@@ -179,7 +179,7 @@ impl Files {
 
     /// Adds the user's main file; its siblings are added by [`Files::offer_siblings`] if it refers to files.
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
-        let originals = Originals::open(path).map_err(unreadable)?;
+        let originals = InPlaceFiles::open(path).map_err(unreadable)?;
         self.offer(originals.main.clone(), &[name], 0);
         self.siblings_of = originals.folder.clone().map(|folder| (path.to_owned(), folder));
         self.originals = Some(originals);
@@ -189,7 +189,7 @@ impl Files {
     /// Adds the only file, which lies outside of the folder.
     pub fn offer_alone(&mut self, file: Located, name: &str) {
         self.offer(file.clone(), &[name], 0);
-        self.originals = Some(Originals::alone(file));
+        self.originals = Some(InPlaceFiles::alone(file));
     }
 
     /// Adds the siblings of the main file, if it is the user's own: the files in its folder, and in two levels of
@@ -221,7 +221,7 @@ impl Files {
     }
 
     /// The files that stayed where they were.
-    pub fn into_originals(self) -> Option<Originals> {
+    pub fn into_originals(self) -> Option<InPlaceFiles> {
         self.originals.filter(|_| self.stay)
     }
 
@@ -237,7 +237,7 @@ impl Files {
                 self.take(index)?;
             }
         }
-        self.originals.as_ref().map_or(Ok(()), Originals::check)
+        self.originals.as_ref().map_or(Ok(()), InPlaceFiles::check)
     }
 
     /// Makes the file at `index` part of the model and, unless files stay, copies it into the folder.
@@ -306,7 +306,68 @@ impl Files {
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
-    /// Renames the stored file to an extension by which engines recognise its format.
+    /// Checks that another file of `bytes` fits within the limits.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
+        let (files, _) = self.totals();
+        if files as usize >= self.limits.max_entries {
+            return Err(too_large(format!("the model has more than {} files", self.limits.max_entries)));
+        }
+        if bytes > self.room_left() {
+            return Err(self.limits.too_large());
+        }
+        Ok(())
+    }
+
+    /// Number of bytes by which the model's files may still grow.
+    pub fn room_left(&self) -> u64 {
+        self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.budget.grown()))
+    }
+
+    pub fn limits(&self) -> ModelLimits {
+        self.limits
+    }
+
+    /// Number of bytes that may still be unpacked to find references; all compressed files of the model share it.
+    pub fn unpacking_left(&mut self) -> &mut u64 {
+        &mut self.unpacking_left
+    }
+
+    /// Counts steps of resolving references before they are taken.
+    ///
+    /// # Errors
+    /// `too_large` when no honest model needs as many, `cancelled`.
+    pub fn count_steps(&mut self, steps: usize) -> Result<(), ConversionError> {
+        self.context.cancel.check()?;
+        self.budget.count_steps(steps)
+    }
+
+    /// Whether another hard link may be made at a path of so many `parts`; counts it.
+    pub fn may_link(&mut self, parts: usize) -> bool {
+        self.budget.may_link(parts)
+    }
+
+    /// Counts the growth of a rewritten file that now has `bytes`; the reported size of the model stays what was sent.
+    pub fn count_rewritten(&mut self, index: usize, bytes: u64) {
+        let before = self.items.get(index).map_or(0, |item| item.bytes);
+        self.budget.grow(bytes.saturating_sub(before));
+    }
+
+    /// Counts a copy of `bytes` before it is made.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub fn count_copy(&mut self, bytes: u64) -> Result<(), ConversionError> {
+        if bytes > self.room_left() {
+            return Err(self.limits.too_large());
+        }
+        self.budget.grow(bytes);
+        Ok(())
+    }
+
+    /// Renames the stored file to an extension by which importers recognise its format.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
         if self.items[index].outside.is_some() {
             return Ok(());

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use super::archive;
-use super::detect::{self, Content};
-use super::in_place::Originals;
+use super::detect::{self, Detected};
+use super::in_place::InPlaceFiles;
 use super::model_files::{Files, Item};
 use super::references::{self, Findings};
-use super::source::{Limits, NamedFile, Sent, Source, unreadable};
+use super::source::{FileSource, ModelLimits, NamedFile, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
 use crate::fs::open::{self, Located, Root};
 
-/// A model that is ready for an engine.
+/// A model that is ready to be converted.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// The folder with the model's files, unless they stay where they are.
@@ -34,17 +34,17 @@ pub struct Model {
     pub missing_textures: Vec<String>,
     /// The name for a result, without extension.
     pub name: String,
-    originals: Option<Originals>,
+    originals: Option<InPlaceFiles>,
     /// All files, the main one first.
     items: Vec<Item>,
 }
 
 impl Model {
-    /// Opens every file of the model as an engine reads it; returns them with the sender's names, the main file first.
+    /// Opens every file of the model as it will be read; returns them with the sender's names, the main file first.
     ///
     /// # Errors
     /// `io`
-    pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
+    pub fn open_files(&self) -> Result<Vec<(&str, File)>, ConversionError> {
         let open = |item: &Item| match &item.outside {
             Some(located) => located.open(),
             None => open::regular(&self.folder.join(&item.stored)),
@@ -69,15 +69,15 @@ impl Model {
     /// # Errors
     /// `io` when one did.
     pub fn check_unchanged(&self) -> Result<(), ConversionError> {
-        self.originals.as_ref().map_or(Ok(()), Originals::check)
+        self.originals.as_ref().map_or(Ok(()), InPlaceFiles::check)
     }
 }
 
 /// Most files of one kind that a sentence, or sentences, name.
 const MAX_NAMED: usize = 5;
 
-/// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file where several
-/// files could be it. `into` must be the caller's own; after an error it may hold files.
+/// Copies the model into the folder `into` and makes it ready to be converted. `main` names the main file where
+/// several files could be it. `into` must be the caller's own; after an error it may hold files.
 ///
 /// A single file, with or without siblings, stays where it is if `in_place` returns `true` for its format and no
 /// references in it must be rewritten. [`Model::in_place`] then returns its location, and [`Model::check_unchanged`]
@@ -89,13 +89,13 @@ pub fn prepare(
     source: &Source,
     main: Option<&str>,
     into: &Path,
-    limits: Limits,
+    limits: ModelLimits,
     context: &Context,
     in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
-    let Gathered { container, name, content } = gather(source, &mut files, &mut warnings, in_place)?;
+    let GatheredFiles { container, name, content } = gather(source, &mut files, &mut warnings, in_place)?;
     // Unless it was a zip, the file itself is the model.
     let with_siblings = matches!(source, Source::FileWithSiblings(_)) && content.is_some();
     let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
@@ -114,7 +114,7 @@ pub fn prepare(
                 ConversionError::new(error.code, error.detail.replacen("the file", &subject, 1))
             })?,
     };
-    let Content::Model(format) = detected else { return Err(nested(container)) };
+    let Detected::Model(format) = detected else { return Err(nested(container)) };
     warnings.extend(detect::name_mismatch(detected, &original));
     files.stay(in_place(format));
     files.take(index)?;
@@ -139,13 +139,13 @@ pub fn prepare(
 }
 
 /// What is known of the files of a model once all are added.
-struct Gathered {
+struct GatheredFiles {
     /// The origin of the files, for sentences.
     container: &'static str,
     /// The name of the container or of the only file.
     name: Option<String>,
     /// The content of the only file, if it was detected already.
-    content: Option<Content>,
+    content: Option<Detected>,
 }
 
 /// Adds the files of `source` to `files`.
@@ -154,12 +154,12 @@ fn gather(
     files: &mut Files,
     warnings: &mut Vec<String>,
     in_place: &dyn Fn(Format) -> bool,
-) -> Result<Gathered, ConversionError> {
+) -> Result<GatheredFiles, ConversionError> {
     match source {
         Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
             [only] => gather_one(only, files, |files, content| {
-                let stays = matches!(content, Content::Model(format) if in_place(format));
+                let stays = matches!(content, Detected::Model(format) if in_place(format));
                 let located = if stays { only.file.located().map_err(unreadable)? } else { None };
                 let Some(located) = located else { return store(only, files) };
                 files.offer_alone(located, names::base_name(&only.name));
@@ -169,7 +169,7 @@ fn gather(
         },
         Source::FileWithSiblings(path) => {
             let name = file_name(path).unwrap_or_else(|| "model".to_owned());
-            let only = NamedFile { file: Sent::UserFile(path.clone()), name };
+            let only = NamedFile { file: FileSource::UserFile(path.clone()), name };
             gather_one(&only, files, |files, _| files.offer_main(path, &only.name))
         }
         Source::Folder(folder) => gather_folder(folder, files, warnings),
@@ -184,38 +184,38 @@ fn file_name(path: &Path) -> Option<String> {
 fn gather_one(
     only: &NamedFile,
     files: &mut Files,
-    add: impl FnOnce(&mut Files, Content) -> Result<(), ConversionError>,
-) -> Result<Gathered, ConversionError> {
+    add: impl FnOnce(&mut Files, Detected) -> Result<(), ConversionError>,
+) -> Result<GatheredFiles, ConversionError> {
     let name = Some(only.name.clone());
     let opened = only.file.open().map_err(unreadable)?;
     let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
-    if content == Content::Zip {
+    if content == Detected::Zip {
         archive::unpack(&only.file, files)?;
-        return Ok(Gathered { container: "the zip", name, content: None });
+        return Ok(GatheredFiles { container: "the zip", name, content: None });
     }
     add(files, content)?;
-    Ok(Gathered { container: "the upload", name, content: Some(content) })
+    Ok(GatheredFiles { container: "the upload", name, content: Some(content) })
 }
 
-fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<Gathered, ConversionError> {
+fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<GatheredFiles, ConversionError> {
     for file in several {
         let cancel = &files.context().cancel;
         let is_zip =
-            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Content::Zip));
+            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Detected::Zip));
         if file.file.open().is_ok_and(is_zip) {
             let detail = "a zip was sent among other files; send one zip, or the files themselves";
             return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
         }
         store(file, files)?;
     }
-    Ok(Gathered { container: "the upload", name: None, content: None })
+    Ok(GatheredFiles { container: "the upload", name: None, content: None })
 }
 
 fn gather_folder(
     folder: &Path,
     files: &mut Files,
     warnings: &mut Vec<String>,
-) -> Result<Gathered, ConversionError> {
+) -> Result<GatheredFiles, ConversionError> {
     let mut skipped = 0;
     let mut skip = |path: &Path, why: &str| {
         skipped += 1;
@@ -252,7 +252,7 @@ fn gather_folder(
     }
     let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let name = file_name(&full).map(|name| format!("{name}.folder"));
-    Ok(Gathered { container: "the folder", name, content: None })
+    Ok(GatheredFiles { container: "the folder", name, content: None })
 }
 
 /// Moves or copies a file into the model's folder.
@@ -260,8 +260,8 @@ fn store(file: &NamedFile, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
     match &file.file {
-        Sent::ConversionFile(path) => files.adopt(path, &parts),
-        Sent::UserFile(_) | Sent::Memory(_) => files.copy(file.file.open(), &parts),
+        FileSource::ConversionFile(path) => files.adopt(path, &parts),
+        FileSource::UserFile(_) | FileSource::Memory(_) => files.copy(file.file.open(), &parts),
     }
     .map(|_| ())
 }
@@ -318,7 +318,7 @@ fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let cancel = &files.context().cancel;
     let is_model = |index| {
         let detected = files.path(index).map(|path| detect::detect_file(&path, files.name(index), cancel));
-        matches!(detected, Some(Ok(Content::Model(_))))
+        matches!(detected, Some(Ok(Detected::Model(_))))
     };
     let mut models = Vec::new();
     for index in 0..items.len() {

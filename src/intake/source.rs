@@ -9,20 +9,20 @@ use crate::fs::open::{self, Located, Memory};
 
 /// The largest model that is accepted, after unpacking.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ModelLimits {
     /// Bytes of all files together.
     pub max_unpacked: u64,
     /// Number of files, or entries of a zip.
     pub max_entries: usize,
 }
 
-impl Default for Limits {
+impl Default for ModelLimits {
     fn default() -> Self {
         Self { max_unpacked: 1 << 30, max_entries: 2000 }
     }
 }
 
-impl Limits {
+impl ModelLimits {
     /// Largest size of all files of a result together, in bytes: that of a model, but at least 64 MiB.
     pub fn max_result(self) -> u64 {
         self.max_unpacked.max(64 << 20)
@@ -37,13 +37,13 @@ impl Limits {
 /// A file and its sender's name for it, which may hold folders.
 #[derive(Debug, Clone)]
 pub struct NamedFile {
-    pub file: Sent,
+    pub file: FileSource,
     pub name: String,
 }
 
 /// The location of a file that was sent.
 #[derive(Debug, Clone)]
-pub enum Sent {
+pub enum FileSource {
     /// The user's own file: it is copied and never changed.
     UserFile(PathBuf),
     /// The conversion's own file, not a link. It is moved if both folders are on one file system. A zip, and a model
@@ -53,20 +53,20 @@ pub enum Sent {
     Memory(Memory),
 }
 
-impl Sent {
+impl FileSource {
     pub(super) fn located(&self) -> io::Result<Option<Located>> {
         match self {
-            Sent::UserFile(_) => Ok(None),
-            Sent::ConversionFile(path) => Located::at(path).map(Some),
-            Sent::Memory(memory) => Ok(Some(memory.clone().into())),
+            FileSource::UserFile(_) => Ok(None),
+            FileSource::ConversionFile(path) => Located::at(path).map(Some),
+            FileSource::Memory(memory) => Ok(Some(memory.clone().into())),
         }
     }
 
     pub(super) fn open(&self) -> io::Result<File> {
         match self {
-            Sent::UserFile(path) => open::regular(path),
-            Sent::ConversionFile(path) => Located::at(path)?.open(),
-            Sent::Memory(memory) => memory.open(),
+            FileSource::UserFile(path) => open::regular(path),
+            FileSource::ConversionFile(path) => Located::at(path)?.open(),
+            FileSource::Memory(memory) => memory.open(),
         }
     }
 }

@@ -17,10 +17,10 @@ use super::queue::{Claim, End, GiveBack, Hint, Hold, LEASE};
 use super::worker::Worker;
 use crate::config::CacheScope;
 use crate::conversion::{self, Accepts, Content, Converted, Input, Upload, UploadContent, blocking};
-use crate::domain::{Client, ConversionError, ErrorCode, Report};
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
-use crate::storage::{self, JobObject};
+use crate::storage;
 
 /// How often a lease is renewed, and the least time between two renewals that report progress.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -102,7 +102,11 @@ impl<'a> Attempt<'a> {
             // Another attempt has the job; nobody refers to the objects of this one.
             self.worker.jobs.remove_result(job.id, self.claim.token).await;
         }
-        tracing::info!(outcome = if kept { word } else { "lost" }, ms = began.elapsed().as_millis(), "a job ended");
+        tracing::info!(
+            outcome = if kept { word } else { "lost" },
+            ms = began.elapsed().as_millis(),
+            "a job ended"
+        );
         fit
     }
 
@@ -165,7 +169,7 @@ impl<'a> Attempt<'a> {
         let Converted { info, content, report } = converted;
         let (blob, report) = match content {
             Content::Made(artifact) => {
-                (artifact.content().await?, Some(Arc::new(artifact.outcome.report.clone())))
+                (artifact.content().await?, Some(Arc::new(artifact.conversion.report.clone())))
             }
             Content::Stored(blob) => (blob, report),
             // Only asked for by requests.
@@ -251,9 +255,7 @@ async fn upload(
     blob: Blob,
 ) -> Result<Upload, ConversionError> {
     let content = match blob {
-        Blob::Memory(bytes) if number == 0 => {
-            UploadContent::Memory { bytes: bytes.to_vec(), permit: None }
-        }
+        Blob::Memory(bytes) if number == 0 => UploadContent::Memory { bytes: bytes.to_vec(), permit: None },
         blob => {
             let folder = folder.clone();
             let copy = move || -> io::Result<_> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
@@ -90,8 +91,9 @@ pub struct InputFile {
     pub bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobState")]
 pub enum State {
     Queued,
     Running,
@@ -103,15 +105,19 @@ pub enum State {
 }
 
 /// A client's jobs of normal priority go before its own ones of low priority. Between clients, it makes no difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "JobPriority")]
 pub enum Priority {
     Low,
     #[default]
     Normal,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobProgress")]
 pub struct Progress {
     pub stage: Stage,
     /// The part of the stage that is done, from 0 to 1, if known.
@@ -189,7 +195,8 @@ impl Job {
         if progress.is_some() {
             self.events.pop_if(|last| last.progress.is_some());
         }
-        let event = Event { id: self.version, at, state: self.state, attempt: self.attempts, progress, reason };
+        let event =
+            Event { id: self.version, at, state: self.state, attempt: self.attempts, progress, reason };
         self.events.push(event);
         let excess = self.events.len().saturating_sub(MAX_EVENTS);
         self.events.drain(..excess);

@@ -27,10 +27,10 @@ mod service;
 mod sqlite;
 mod worker;
 
-pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
+pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp};
 pub use queue::{
-    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending,
-    Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page,
+    Pending, Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
 };
 pub use service::{Jobs, SubmitError};
 pub use sqlite::SqliteQueue;

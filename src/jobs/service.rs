@@ -11,9 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::job::{InputFile, Job, JobSpec};
-use super::queue::{
-    Hint, Idempotency, NewJob, Queue, QueueError, Removed, Stats, Submission, Swept,
-};
+use super::queue::{Hint, Idempotency, NewJob, Queue, QueueError, Removed, Stats, Submission, Swept};
 use crate::conversion::Upload;
 use crate::domain::{ConversionError, Report};
 use crate::fs::blob::Blob;
@@ -55,8 +53,8 @@ impl Jobs {
         Self { queue, storage, spool, stats: Arc::default() }
     }
 
-    pub fn queue(&self) -> &dyn Queue {
-        &*self.queue
+    pub fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
     }
 
     /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are
@@ -70,7 +68,8 @@ impl Jobs {
         let id = Uuid::now_v7();
         spec.input = uploads.iter().map(InputFile::of).collect();
         for (number, upload) in uploads.iter().enumerate() {
-            let stored = self.storage.put_job_object(JobObject::Model(id, number), upload.blob().await?).await;
+            let stored =
+                self.storage.put_job_object(JobObject::Model(id, number), upload.blob().await?).await;
             if let Err(error) = stored {
                 self.remove_objects(Removed { id, files: number, token: 0 }).await;
                 return Err(error.into());

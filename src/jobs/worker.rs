@@ -17,9 +17,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::Jobs;
 use super::attempt::Attempt;
 use super::queue::Hint;
-use super::{Jobs, Queue};
 use crate::config::CacheScope;
 use crate::conversion::Service;
 use crate::metrics::Metrics;

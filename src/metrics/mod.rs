@@ -3,17 +3,18 @@
 //! Counters and histograms are updated when an operation ends, by a guard if that may be a hang-up or a panic. Gauges and
 //! the engine's own counters are read from their owner at each scrape, so that they cannot drift: see `state`.
 
+mod register;
 mod state;
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry, Result, TextEncoder,
 };
 
 use crate::domain::{ErrorCode, Format};
+use register::{counters, kept, opts};
 pub use state::State;
 
 /// The media type of [`Metrics::render`].
@@ -39,7 +40,7 @@ pub struct Ended {
     /// The format of the model, and its size in bytes.
     pub model: Option<(Format, u64)>,
     pub target: Format,
-    /// `native` or `blender`.
+    /// The lane: `native` or `blender`.
     pub engine: Option<&'static str>,
     /// `None` if it succeeded.
     pub error: Option<ErrorCode>,
@@ -47,7 +48,7 @@ pub struct Ended {
     pub took: Duration,
     /// Size of all files of the result, in bytes.
     pub result_bytes: Option<u64>,
-    /// Time spent waiting for a slot of the engine.
+    /// Time spent waiting for a slot of Blender.
     pub waited: Option<Duration>,
 }
 
@@ -69,6 +70,7 @@ pub struct Metrics {
     redis_duration: HistogramVec,
     job_wait: Histogram,
     job_attempts: IntCounterVec,
+    webhook_deliveries: IntCounterVec,
 }
 
 impl Metrics {
@@ -80,8 +82,6 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let counter = |name, help| kept(&registry, IntCounter::with_opts(opts(name, help))?);
-        let counters =
-            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
         let histogram =
             |name, help, limits: &[f64]| kept(&registry, Histogram::with_opts(buckets(name, help, limits))?);
         let histograms = |name, help, limits: &[f64], labels: &[&str]| {
@@ -95,6 +95,7 @@ impl Metrics {
         let store = [&[0.000_25, 0.001, 0.0025], SECONDS].concat();
         let metrics = Self {
             requests: counters(
+                &registry,
                 "http_requests_total",
                 "Requests by status; 499 if the client hung up before the response",
                 &["method", "route", "status"],
@@ -106,6 +107,7 @@ impl Metrics {
                 &["method", "route"],
             )?,
             conversions: counters(
+                &registry,
                 "conversions_total",
                 "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
                 &["input", "output", "engine", "outcome"],
@@ -141,6 +143,7 @@ impl Metrics {
                 &["operation", "outcome"],
             )?,
             cache_requests: counters(
+                &registry,
                 "cache_requests_total",
                 "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
                  time, or bypass if the cache was not read",
@@ -167,13 +170,24 @@ impl Metrics {
                 &job_waits,
             )?,
             job_attempts: counters(
+                &registry,
                 "job_attempts_total",
                 "Attempts of jobs that ended in this process: succeeded, failed, cancelled, lost with the lease, or \
                  the reason why the job was queued again",
                 &["outcome"],
             )?,
+            webhook_deliveries: counters(
+                &registry,
+                "webhook_deliveries_total",
+                "Attempts to deliver a webhook, by outcome: delivered, failed and to be repeated, gave_up after the \
+                 last attempt, or gone if the receiver wants no more",
+                &["outcome"],
+            )?,
             registry,
         };
+        for outcome in ["delivered", "failed", "gave_up", "gone"] {
+            metrics.webhook_deliveries.with_label_values(&[outcome]);
+        }
         for result in ["hit", "miss", "coalesced", "bypass"] {
             metrics.cache_requests.with_label_values(&[result]);
         }
@@ -255,6 +269,11 @@ impl Metrics {
         self.job_wait.observe(waited.as_secs_f64());
     }
 
+    /// Counts an attempt to deliver a webhook.
+    pub fn webhook_attempt(&self, outcome: &str) {
+        self.webhook_deliveries.with_label_values(&[outcome]).inc();
+    }
+
     /// Returns all metrics in Prometheus' text format.
     ///
     /// # Errors
@@ -267,16 +286,6 @@ impl Metrics {
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("meshgate")
-}
-
 fn buckets(name: &str, help: &str, limits: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace("meshgate").buckets(limits.to_vec())
-}
-
-/// Registers a metric.
-fn kept<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> Result<T> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }

@@ -1,9 +1,9 @@
 //! Metrics that are read from their owner at each scrape.
 
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, Result};
 
-use super::{kept, opts};
+use super::register::{counters, kept, opts};
 use crate::executor::stats::{RestartReason, Stats};
 
 /// The state of the service at a scrape.
@@ -40,8 +40,6 @@ impl State {
         let gauge = |name, help| kept(&registry, IntGauge::with_opts(opts(name, help))?);
         let gauges =
             |name, help, labels: &[&str]| kept(&registry, IntGaugeVec::new(opts(name, help), labels)?);
-        let counters =
-            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
 
         gauge(
             "ready",
@@ -63,20 +61,24 @@ impl State {
         let help = "Size of the results that the cache can serve; with Redis, of everything in the store";
         gauge("cache_bytes", help)?.set(self.cache_bytes as i64);
 
-        let restarts =
-            counters("engine_restarts_total", "Blender processes that were replaced", &["reason"])?;
+        let restarts = counters(
+            &registry,
+            "engine_restarts_total",
+            "Blender processes that were replaced",
+            &["reason"],
+        )?;
         for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {
             let count = self.engine.restarts.get(&reason).copied().unwrap_or_default();
             restarts.with_label_values(&[reason.word()]).inc_by(count);
         }
         let help = "Starts of Blender that failed, also because Blender is not installed";
-        counters("engine_failed_starts_total", help, &[])?
+        counters(&registry, "engine_failed_starts_total", help, &[])?
             .with_label_values::<&str>(&[])
             .inc_by(self.failed_starts + self.engine.failed_starts);
 
         let help =
             "Attempts that failed because the child crashed or hung, or because its Blender process ended";
-        let setbacks = counters("engine_setbacks_total", help, &["input", "output", "kind"])?;
+        let setbacks = counters(&registry, "engine_setbacks_total", help, &["input", "output", "kind"])?;
         for ((input, output), pair) in &self.engine.attempt_failures {
             let (input, output) = (input.to_string(), output.to_string());
             let kinds = [("crash", pair.crashes), ("hang", pair.hangs), ("engine_lost", pair.engine_losses)];
@@ -93,7 +95,9 @@ impl State {
         kept(&registry, Gauge::with_opts(opts("jobs_oldest_queued_seconds", help))?)?.set(self.oldest_job);
 
         let help = "Log lines dropped because the output did not accept them";
-        counters("log_lines_lost_total", help, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);
+        counters(&registry, "log_lines_lost_total", help, &[])?
+            .with_label_values::<&str>(&[])
+            .inc_by(self.lost_lines);
 
         let version = self.engine_version.as_deref().unwrap_or_default();
         gauges("build_info", "Versions of Meshgate and Blender", &["version", "blender"])?

@@ -1,4 +1,5 @@
-//! The limiter in the memory of this process.
+//! The limiter in the memory of this process. It is our own because crates for this count by a leaky bucket, and Redis' limiter,
+//! which it stands in for, counts the requests of a window.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Decision, Entry, Limiter, Quota, Ticket};
+use super::limiter::{Decision, Entry, Limiter, Quota, Ticket};
 use crate::domain::Client;
 
 /// Most clients on a page. Two full pages take some 50 MB at ten requests a client. The latest clients, this many, are

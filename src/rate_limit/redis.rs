@@ -8,7 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Decision, Entry, Limiter, MemoryLimiter, Quota, Ticket};
+use super::limiter::{Decision, Entry, Limiter, Quota, Ticket};
+use super::memory::MemoryLimiter;
 use crate::domain::Client;
 use crate::redis::{Error, Redis};
 

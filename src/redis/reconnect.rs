@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-use super::{Link, Shared, probe};
+use super::link::{Link, Shared, probe};
 
 /// Interval between probes of a connection, which may be idle.
 const TRY_EVERY: Duration = Duration::from_secs(5);

@@ -53,8 +53,13 @@ pub trait Backend: Send + Sync {
 
     /// Returns the blob at `path` after checking its length and hash. A backend that has to download a large one writes
     /// it to a file without a name in the folder `spool`.
-    fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, spool: &'a Path)
-    -> Pending<'a, Found>;
+    fn fetch_blob<'a>(
+        &'a self,
+        path: String,
+        hash: Hash,
+        length: u64,
+        spool: &'a Path,
+    ) -> Pending<'a, Fetched>;
 
     /// Returns the URL of [`Storage::presigned`](super::Storage::presigned), unless the blob is absent or expires earlier,
     /// or the backend has no such URLs.
@@ -95,8 +100,8 @@ pub enum Stored {
     Present,
 }
 
-/// The result of looking for a blob.
-pub enum Found {
+/// The result of fetching a blob.
+pub enum Fetched {
     Intact(Blob),
     Absent,
     /// The content has another length or hash.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use blake3::Hash;
 use url::Url;
 
-use super::backend::{Found, Stored};
+use super::backend::{Fetched, Stored};
 use super::error::Error;
 use super::keys::Key;
 use super::operation::{Operation, Outcome};
@@ -35,9 +35,9 @@ impl Storage {
         let (backend, path) = (&self.0.backend, Key::Blob(*hash).path());
         let work = async {
             match backend.fetch_blob(path.clone(), *hash, length, spool).await? {
-                Found::Intact(content) => Ok((Outcome::Done, Some(content))),
-                Found::Absent => Ok((Outcome::Absent, None)),
-                Found::Damaged => {
+                Fetched::Intact(content) => Ok((Outcome::Done, Some(content))),
+                Fetched::Absent => Ok((Outcome::Absent, None)),
+                Fetched::Damaged => {
                     tracing::warn!(%hash, "a stored result was damaged and is removed");
                     backend.remove(path).await?;
                     Ok((Outcome::Corrupt, None))

@@ -16,7 +16,7 @@ use object_store::{GetResult, ObjectStore, ObjectStoreExt, WriteMultipart};
 use tracing::Instrument;
 use url::Url;
 
-use super::backend::{Backend, Found, Pending, SMALL, Stored, StoredDocument, limit_time};
+use super::backend::{Backend, Fetched, Pending, SMALL, Stored, StoredDocument, limit_time};
 use super::error::{self, Error};
 use super::keys::{Name, Object, age};
 use crate::fs::blob::Blob;
@@ -108,12 +108,12 @@ impl Bucket {
     }
 
     /// Downloads a blob and checks it.
-    async fn download(&self, found: GetResult, hash: Hash, spool: &Path) -> Result<Found, Error> {
+    async fn download(&self, found: GetResult, hash: Hash, spool: &Path) -> Result<Fetched, Error> {
         let length = found.meta.size;
         if length <= SMALL {
             let content = found.bytes().await.map_err(|error| self.failed(&error))?;
             let is_intact = blake3::hash(&content) == hash;
-            return Ok(if is_intact { Found::Intact(Blob::Memory(content)) } else { Found::Damaged });
+            return Ok(if is_intact { Fetched::Intact(Blob::Memory(content)) } else { Fetched::Damaged });
         }
         let (sender, mut chunks) = tokio::sync::mpsc::channel::<Bytes>(PENDING_CHUNKS);
         let spool = spool.to_owned();
@@ -140,7 +140,7 @@ impl Bucket {
         let (file, written_hash, written) =
             written.map_err(|error| Error::not_of_store("write the result to the disk", &error))?;
         let is_intact = written == length && written_hash == hash;
-        Ok(if is_intact { Found::Intact(Blob::File(file, length)) } else { Found::Damaged })
+        Ok(if is_intact { Fetched::Intact(Blob::File(file, length)) } else { Fetched::Damaged })
     }
 }
 
@@ -174,11 +174,11 @@ impl Backend for Bucket {
         hash: Hash,
         length: u64,
         spool: &'a Path,
-    ) -> Pending<'a, Found> {
+    ) -> Pending<'a, Fetched> {
         async move {
             match self.find(self.store.get(&self.location(&path))).await? {
-                None => Ok(Found::Absent),
-                Some(found) if found.meta.size != length => Ok(Found::Damaged),
+                None => Ok(Fetched::Absent),
+                Some(found) if found.meta.size != length => Ok(Fetched::Damaged),
                 Some(found) => self.download(found, hash, spool).await,
             }
         }

@@ -53,12 +53,14 @@ impl Storage {
     /// and not be swept yet.
     pub async fn list_entries(&self) -> Result<Vec<(Hash, SystemTime)>, Error> {
         let work = async {
-            let objects = self.0.backend.list(&[ENTRIES]).await?.into_iter();
-            let entries = objects.filter_map(|object| match object.name {
+            let objects = self.0.backend.list(&[ENTRIES]).await?;
+            // `collect` would keep the allocation of the objects, which is twice as large.
+            let mut entries = Vec::with_capacity(objects.len());
+            entries.extend(objects.into_iter().filter_map(|object| match object.name {
                 Name::Key(Key::Document(Document::Entry(identity))) => Some((identity, object.modified)),
                 _ => None,
-            });
-            Ok((Outcome::Done, entries.collect()))
+            }));
+            Ok((Outcome::Done, entries))
         };
         self.tracked(Operation::List, work).await
     }

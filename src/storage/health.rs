@@ -12,7 +12,7 @@ pub const PAUSE: Duration = Duration::from_secs(5);
 
 /// The kind of access that an operation needs: a full disk can still be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessMode {
     Read,
     Write,
 }
@@ -46,7 +46,7 @@ impl Health {
         Ok(())
     }
 
-    pub fn succeeded(&self, access: Access) {
+    pub fn succeeded(&self, access: AccessMode) {
         let mut failures = self.lock();
         if failures.iter().all(Option::is_none) {
             return;
@@ -60,7 +60,7 @@ impl Health {
         }
     }
 
-    pub fn failed(&self, access: Access, error: &Error, now: Instant) {
+    pub fn failed(&self, access: AccessMode, error: &Error, now: Instant) {
         if error.trouble == Trouble::NotOfStore {
             return;
         }
@@ -99,11 +99,11 @@ mod tests {
     fn a_full_disk_can_still_be_read() {
         let health = Health::default();
         let now = Instant::now();
-        health.failed(Access::Write, &Error::io("/srv", &std::io::ErrorKind::StorageFull.into()), now);
+        health.failed(AccessMode::Write, &Error::io("/srv", &std::io::ErrorKind::StorageFull.into()), now);
         assert!(health.admit(now).is_ok());
-        health.succeeded(Access::Read);
+        health.succeeded(AccessMode::Read);
         assert_eq!(health.trouble().unwrap().trouble, Trouble::Full);
-        health.succeeded(Access::Write);
+        health.succeeded(AccessMode::Write);
         assert_eq!(health.trouble(), None);
     }
 
@@ -112,13 +112,13 @@ mod tests {
         let health = Health::default();
         let now = Instant::now();
         let away = Error::late("s3://b", 10);
-        health.failed(Access::Write, &away, now);
+        health.failed(AccessMode::Write, &away, now);
         assert_eq!(health.admit(now), Err(away.clone()));
         let later = now + PAUSE;
         assert!(health.admit(later).is_ok());
         assert_eq!(health.admit(later), Err(away));
         // It is there, whatever was asked.
-        health.succeeded(Access::Read);
+        health.succeeded(AccessMode::Read);
         assert!(health.admit(later).is_ok() && health.trouble().is_none());
     }
 
@@ -126,7 +126,7 @@ mod tests {
     fn a_local_error_does_not_mark_the_store_failing() {
         let health = Health::default();
         let error = Error::not_of_store("read the result", &std::io::ErrorKind::NotFound.into());
-        health.failed(Access::Write, &error, Instant::now());
+        health.failed(AccessMode::Write, &error, Instant::now());
         assert_eq!(health.trouble(), None);
     }
 }

@@ -7,7 +7,7 @@ use blake3::Hash;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::backend::Found;
+use super::backend::Fetched;
 use super::error::Error;
 use super::keys::{JOBS, JobObject, Key, Name, Object, age};
 use super::operation::{Operation, Outcome};
@@ -36,9 +36,9 @@ impl Storage {
     ) -> Result<Option<Blob>, Error> {
         let work = async {
             match self.0.backend.fetch_blob(Key::Job(object).path(), *hash, length, spool).await? {
-                Found::Intact(content) => Ok((Outcome::Done, Some(content))),
-                Found::Absent => Ok((Outcome::Absent, None)),
-                Found::Damaged => {
+                Fetched::Intact(content) => Ok((Outcome::Done, Some(content))),
+                Fetched::Absent => Ok((Outcome::Absent, None)),
+                Fetched::Damaged => {
                     tracing::error!(job = %object.job(), "a stored object of a job is damaged");
                     Ok((Outcome::Corrupt, None))
                 }

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use rustix::fs::{AtFlags, CWD};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::backend::{Backend, Found, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
+use super::backend::{Backend, Fetched, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
 use super::error::Error;
 use super::keys::{Name, Object, age};
 use super::read_cache::{ReadCache, Stamp};
@@ -94,7 +94,7 @@ impl Backend for Local {
         self.blocking(move |root| put_durable(&root.join(path), &content)).boxed()
     }
 
-    fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, _: &'a Path) -> Pending<'a, Found> {
+    fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, _: &'a Path) -> Pending<'a, Fetched> {
         async move {
             let permit =
                 if length > MIDDLE { Arc::clone(&self.hashing).acquire_owned().await.ok() } else { None };
@@ -252,14 +252,14 @@ fn fetch_blob(
     hash: &Hash,
     length: u64,
     cancel: &Cancel,
-) -> io::Result<Found> {
+) -> io::Result<Fetched> {
     let Some(file) = if_present(File::open(path))? else {
         cache.forget(hash);
-        return Ok(Found::Absent);
+        return Ok(Fetched::Absent);
     };
     let metadata = file.metadata()?;
     if metadata.len() != length {
-        return Ok(Found::Damaged);
+        return Ok(Fetched::Damaged);
     }
     let permit = if length > SMALL && length <= MIDDLE { MEMORY_PERMITS.try_acquire().ok() } else { None };
     if length > SMALL && permit.is_none() {
@@ -268,12 +268,12 @@ fn fetch_blob(
     let cached = cache.get(hash, &Stamp::of(&metadata));
     let was_cached = cached.is_some();
     let Some(content) = cached.map_or_else(|| read(&file, hash, length), |cached| Ok(Some(cached)))? else {
-        return Ok(Found::Damaged);
+        return Ok(Fetched::Damaged);
     };
     if mark_used(&file, &metadata) || !was_cached {
         cache.put(*hash, Stamp::of(&file.metadata()?), content.clone());
     }
-    Ok(Found::Intact(Blob::Memory(Bytes::from_owner(Permitted { content, _permit: permit }))))
+    Ok(Fetched::Intact(Blob::Memory(Bytes::from_owner(Permitted { content, _permit: permit }))))
 }
 
 /// A blob in memory, with the permit that it takes.
@@ -301,18 +301,18 @@ fn fetch_large(
     metadata: &Metadata,
     hash: &Hash,
     cancel: &Cancel,
-) -> io::Result<Found> {
+) -> io::Result<Fetched> {
     let checked = cache.checked(hash, &Stamp::of(metadata));
     let when = match checked {
         Some(when) => when,
         None if Hasher::new().update_reader(cancel.reader(&file))?.finalize() == *hash => Instant::now(),
-        None => return Ok(Found::Damaged),
+        None => return Ok(Fetched::Damaged),
     };
     if mark_used(&file, metadata) || checked.is_none() {
         cache.put_checked(*hash, Stamp::of(&file.metadata()?), when);
     }
     file.rewind()?;
-    Ok(Found::Intact(Blob::File(file, metadata.len())))
+    Ok(Fetched::Intact(Blob::File(file, metadata.len())))
 }
 
 /// Sets the time of modification, by which sweeps find the least recently used; returns whether the file has changed.
@@ -367,7 +367,7 @@ mod tests {
 
     use super::*;
 
-    fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Found {
+    fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Fetched {
         fs::write(path, content).unwrap();
         fetch_blob(&ReadCache::default(), path, &hash, bytes as u64, &Cancel::default()).unwrap()
     }
@@ -392,7 +392,7 @@ mod tests {
             let path = folder.path().join("blob");
             let content: Vec<u8> = (0..length).map(|at| (at * 31) as u8 ^ seed).collect();
             let hash = blake3::hash(&content);
-            let Found::Intact(fetched) = at(&path, &content, hash, length) else { panic!("it is intact") };
+            let Fetched::Intact(fetched) = at(&path, &content, hash, length) else { panic!("it is intact") };
             let read = match fetched {
                 Blob::Memory(read) => read.to_vec(),
                 Blob::File(file, bytes) => {
@@ -408,10 +408,10 @@ mod tests {
             }
             let mut flipped = content.clone();
             flipped[place.index(length)] ^= 1 << bit;
-            prop_assert!(matches!(at(&path, &flipped, hash, length), Found::Damaged));
+            prop_assert!(matches!(at(&path, &flipped, hash, length), Fetched::Damaged));
             let shorter = &content[..cut.index(length)];
-            prop_assert!(matches!(at(&path, shorter, hash, length), Found::Damaged));
-            prop_assert!(matches!(at(&path, shorter, hash, shorter.len()), Found::Damaged));
+            prop_assert!(matches!(at(&path, shorter, hash, length), Fetched::Damaged));
+            prop_assert!(matches!(at(&path, shorter, hash, shorter.len()), Fetched::Damaged));
         }
     }
 
@@ -424,7 +424,7 @@ mod tests {
         fs::write(&path, &content).unwrap();
         let cache = ReadCache::default();
         let fetch = || match fetch_blob(&cache, &path, &hash, MIDDLE, &Cancel::default()).unwrap() {
-            Found::Intact(Blob::Memory(content)) => Some(content),
+            Fetched::Intact(Blob::Memory(content)) => Some(content),
             _ => None,
         };
         // Other tests may have some, too.

@@ -1,6 +1,6 @@
 //! The operations of a store and their outcomes, for metrics and health.
 
-use super::health::Access;
+use super::health::AccessMode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -45,9 +45,9 @@ impl Operation {
     }
 
     /// The kind of access that its success proves.
-    pub fn access(self) -> Access {
+    pub fn access(self) -> AccessMode {
         use Operation::{FetchBlob, Get, List, Presign};
-        if matches!(self, FetchBlob | Presign | Get | List) { Access::Read } else { Access::Write }
+        if matches!(self, FetchBlob | Presign | Get | List) { AccessMode::Read } else { AccessMode::Write }
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, limit_time};
 use super::error::Error;
-use super::health::{Access, Health};
+use super::health::{AccessMode, Health};
 use super::operation::{Operation, Outcome};
 use super::{keys, open};
 use crate::config;
@@ -107,7 +107,12 @@ impl Storage {
 
     /// Whether the report of this ID, a UUID of version 7, is too old to be kept.
     pub fn has_expired(&self, id: Uuid, now: SystemTime) -> bool {
-        created_at(id).is_some_and(|created| keys::age(created, now) > self.0.ttl)
+        Self::is_older(id, self.0.ttl, now)
+    }
+
+    /// Whether this ID is a UUID of version 7 that was made longer ago than `age`.
+    pub fn is_older(id: Uuid, age: Duration, now: SystemTime) -> bool {
+        created_at(id).is_some_and(|created| keys::age(created, now) > age)
     }
 
     /// Whether this ID is so new that another process may still be storing its report.
@@ -133,7 +138,7 @@ impl Storage {
             Ok((Outcome::Done, ()))
         };
         self.timed(Operation::Check, work).await?;
-        self.0.health.succeeded(Access::Read);
+        self.0.health.succeeded(AccessMode::Read);
         Ok(())
     }
 
@@ -159,7 +164,7 @@ impl Storage {
         // The library panics at states that it holds to be impossible. The panic hook counts and logs that; here it is
         // a failure like any other, and ends neither the request nor the task that maintains the store.
         let done = AssertUnwindSafe(work).catch_unwind().await;
-        let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "the program itself panicked")));
+        let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "internal error (panic)")));
         let now = Instant::now();
         let outcome = match &done {
             Ok((outcome, _)) => {
@@ -241,7 +246,7 @@ mod tests {
                 assert_eq!(seen, expected.map(|operation| (operation, Outcome::Failed)));
             }
         }
-        assert_eq!(storage.trouble().unwrap().detail, "s3://bucket: the program itself panicked");
+        assert_eq!(storage.trouble().unwrap().detail, "s3://bucket: internal error (panic)");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use super::log_rotation::DailyFiles;
 use super::otlp;
+use super::span::{PROBE, REQUEST, only_spans};
 use crate::config::{Log, LogFormat, Traces};
 
 /// Most lines queued for one output; further ones are lost.
@@ -138,7 +139,7 @@ fn output(log: &Log, writer: NonBlocking) -> Result<Output, Error> {
         retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")
     }));
     // Spans of requests always pass: without them, lines would lack their request ID.
-    let filter = wanted.or(super::only_spans(&[super::REQUEST, super::PROBE]));
+    let filter = wanted.or(only_spans(&[REQUEST, PROBE]));
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match log.format {
         LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),

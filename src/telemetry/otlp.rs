@@ -17,6 +17,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::span::{REQUEST, only_spans};
+
 /// Time limit for sending a batch to the collector.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(3);
 
@@ -47,7 +49,7 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(super::only_spans(&[super::REQUEST]))
+        .with_filter(only_spans(&[REQUEST]))
 }
 
 /// Makes the span part of the trace in the request's `traceparent` header (W3C), if there is one.
@@ -59,4 +61,11 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
         // Fails when tracing is off.
         let _ = span.set_parent(context);
     }
+}
+
+/// Returns the `traceparent` of the current span (W3C), to continue its trace elsewhere; `None` when tracing is off.
+pub fn trace_parent() -> Option<String> {
+    let mut headers: HashMap<String, String> = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
+    headers.remove("traceparent")
 }

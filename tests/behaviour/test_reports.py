@@ -1,5 +1,6 @@
 """Reports of every pair of formats, for the examples and for models that show losses."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -8,10 +9,17 @@ from pathlib import Path
 import pytest
 import snapshot
 
-FORMATS = sorted("fbx obj gltf glb vrm vrma bvh usd usda usdc usdz stl ply abc blend".split())  # noqa: SIM905
 EXAMPLES = ["humanoid.blend", "humanoid.fbx", "humanoid.vrm", "walk.bvh", "crate/crate.obj"]
 # Values that differ between runs or machines. Clip durations are kept.
 UNSTEADY = {"timings", "bytes", "engine"}
+
+
+@functools.cache
+def formats() -> list[str]:
+    """The names of all formats, from the program itself, so that a new one needs a snapshot."""
+    command = [snapshot.PROGRAM, "formats", "--json"]
+    done = subprocess.run(command, env=snapshot.ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True)
+    return sorted(row["name"] for row in json.loads(done.stdout)["formats"])
 
 
 def convert(inputs: list[Path], out: Path, *options: str) -> list[dict]:
@@ -23,7 +31,7 @@ def convert(inputs: list[Path], out: Path, *options: str) -> list[dict]:
         "-o",
         out,
         "--to",
-        ",".join(FORMATS),
+        ",".join(formats()),
         "--json",
         "--no-cache",
         *options,
@@ -32,7 +40,7 @@ def convert(inputs: list[Path], out: Path, *options: str) -> list[dict]:
         command, cwd=snapshot.ROOT, env=snapshot.ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == len(inputs) * len(FORMATS), done.stderr
+    assert len(lines) == len(inputs) * len(formats()), done.stderr
     return lines
 
 
@@ -79,7 +87,7 @@ def test_reports_of_every_source_format_match_the_snapshot(built, tmp_path):
     """Converts one model to each format, and each result to each format again."""
     first = convert([built / "person.blend"], tmp_path / "first")
     made = [Path(line["output"]) for line in first if line["outcome"] == "succeeded"]
-    assert len(made) == len(FORMATS)
+    assert len(made) == len(formats())
     lines = convert(made, tmp_path / "second")
     snapshot.check("formats.jsonl", told(lines, tmp_path))
 

@@ -61,13 +61,13 @@ def one_pod() -> list[tuple[str, str, str]]:
         ("`helm install` with nothing set to the first converted file", f"{time.monotonic() - began:.1f} s", "")
     )
     # The kubelet measures memory at intervals.
-    idle = until("there are figures", memories, 120)
+    idle = until("the kubelet has measured", memories, 120)
     address = release.pods()[0]["status"]["podIP"]
     rates = [(rate("127.0.0.1", INGRESS_PORT), rate(address, 5000)) for _ in range(ROUNDS)]
     through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
     ratio = statistics.median(one / other for one, other in rates)
     what = "small conversions by 4 clients: through the ingress / direct to the pod"
-    rows.append((what, f"{through:.1f}/s / {direct:.1f}/s, in turns {ratio:.2f}", "≥ 0.95"))
+    rows.append((what, f"{through:.1f}/s / {direct:.1f}/s, ratio of alternate runs {ratio:.2f}", "≥ 0.95"))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         working = pool.submit(lambda: [rate(address, 5000) for _ in range(4)])
         time.sleep(3 * SECONDS)
@@ -86,7 +86,7 @@ def one_pod() -> list[tuple[str, str, str]]:
         answered = len(load.answers)
         until("both clients have answers again", lambda: 200 in [one for _, one in load.answers[answered + 2 :]])
     assert before.isdisjoint(pod["metadata"]["name"] for pod in release.pods())
-    rows.append(("nobody answers while the only pod is replaced", f"{load.longest_silence():.1f} s", ""))
+    rows.append(("no response while the only pod is replaced", f"{load.longest_silence():.1f} s", ""))
     release.helm("uninstall", "--wait")
     return rows
 
@@ -119,11 +119,14 @@ def two_pods() -> list[tuple[str, str, str]]:
         time.sleep(2)
     failed = len(load.failures())
     release.helm("uninstall", "--wait")
-    of_both = f"{two:.1f}/s / {one:.1f}/s, in turns {ratio:.2f}; with 2, the processors are {min(busy):.0%} busy"
+    of_both = (
+        f"{two:.1f}/s / {one:.1f}/s, ratio of alternate runs {ratio:.2f}; "
+        f"with 2, the processors are {min(busy):.0%} busy"
+    )
     return [
         ("2 pods of one worker each / 1 pod, on this machine's processors", of_both, "≥ 1.7"),
         ("requests that fail while 2 pods are replaced under load", f"{failed} of {len(load.answers)}", "0"),
-        ("no answer for, meanwhile", f"{load.longest_silence():.1f} s at most", ""),
+        ("longest time without a response meanwhile", f"{load.longest_silence():.1f} s at most", ""),
     ]
 
 

@@ -72,7 +72,7 @@ class Release:
 
     def is_served(self) -> None:
         """Waits until the ingress routes to the release."""
-        until("the ingress leads to it", lambda: self.ask("/livez").status == 200, 30)
+        until("the ingress routes to it", lambda: self.ask("/livez").status == 200, 30)
 
     def pods(self, component: str = "server") -> list[dict]:
         """Its pods, except terminating ones."""

@@ -1,4 +1,4 @@
-# The S3 server of the tests, in a pod. The folder to build in is tests/moto.
+# The S3 server of the tests, for a pod. The build context is tests/moto.
 FROM python:3.11-slim-bookworm
 COPY requirements.txt /tmp/
 RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r /tmp/requirements.txt

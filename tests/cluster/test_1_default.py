@@ -35,11 +35,11 @@ def test_the_ingress_serves_conversions(release):
     model = (ROOT / "examples/humanoid.fbx").read_bytes()
     answer = release.convert("glb", model, "humanoid.fbx")
     assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    zip_file = io.BytesIO()
+    with zipfile.ZipFile(zip_file, "w") as archive:
         archive.writestr("a.obj", b"mtllib a.mtl\n" + triangle())
         archive.writestr("a.mtl", b"newmtl a\nKd 1 0 0\n")
-    answer = release.convert("glb", packed.getvalue(), "a.zip")
+    answer = release.convert("glb", zip_file.getvalue(), "a.zip")
     assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
 
 

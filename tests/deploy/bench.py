@@ -93,7 +93,7 @@ def measure(tree: Path, quick: bool) -> str:
         through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
         ratio = statistics.median(one / other for one, other in rates)
         rows.append(("small conversions by 4 clients: through nginx / direct",
-                     f"{through:.1f}/s / {direct:.1f}/s, in turns {ratio:.2f}", "≥ 0.95"))  # fmt: skip
+                     f"{through:.1f}/s / {direct:.1f}/s, ratio of alternate runs {ratio:.2f}", "≥ 0.95"))  # fmt: skip
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             working = pool.submit(rate, *nginx)
             loaded = memory(stack)

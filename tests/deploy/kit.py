@@ -19,7 +19,7 @@ IMAGE = "meshgate:test"
 # Timeout in seconds for a busy machine. Compiling has its own.
 LONG = 180
 COMPILING = 3600
-# Without a separate docker-compose, the commands of the README still need that name.
+# The README's commands use docker-compose; without it, this function stands for the plugin.
 SPELLING = "" if shutil.which("docker-compose") else 'docker-compose() { docker compose "$@"; }; '
 
 

@@ -71,11 +71,11 @@ def test_nginx_serves_conversions(port):
     answer = convert(port, "glb", HUMANOID.read_bytes(), "humanoid.fbx", X_Request_Id="deploy-1")
     assert answer.status == 200 and answer.body[:4] == b"glTF", answer
     assert answer.header("x-request-id") == "deploy-1" and answer.header("content-encoding") is None
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    zip_file = io.BytesIO()
+    with zipfile.ZipFile(zip_file, "w") as archive:
         for path in (ROOT / "examples/crate").iterdir():
             archive.write(path, path.name)
-    answer = convert(port, "glb", packed.getvalue(), "crate.zip")
+    answer = convert(port, "glb", zip_file.getvalue(), "crate.zip")
     assert answer.status == 200 and answer.header("meshgate-losses") == "0", answer
     answer = convert(port, "obj", HUMANOID.read_bytes(), "humanoid.fbx")
     names = zipfile.ZipFile(io.BytesIO(answer.body)).namelist()
@@ -105,8 +105,8 @@ def test_nginx_sets_headers_and_compresses_text(port):
         assert len(answer.header("x-request-id")) == 32
     page = ask(port, "/apidocs/")
     assert page.status == 200 and "script-src 'self'" in page.header("content-security-policy")
-    packed = ask(port, "/openapi.json", Accept_Encoding="gzip")
-    assert packed.header("content-encoding") == "gzip" and packed.header("vary") == "Accept-Encoding"
+    compressed = ask(port, "/openapi.json", Accept_Encoding="gzip")
+    assert compressed.header("content-encoding") == "gzip" and compressed.header("vary") == "Accept-Encoding"
     model = convert(port, "glb", HUMANOID.read_bytes(), "humanoid.fbx", Accept_Encoding="gzip")
     assert model.header("content-encoding") is None and model.body[:4] == b"glTF"
 

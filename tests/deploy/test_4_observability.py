@@ -51,7 +51,7 @@ def test_grafana_mounts_existing_files(watched):
     dashboard = next(target for target in sources if target.endswith(".json"))
     assert f"path: {Path(dashboard).parent}" in provider
     if run("docker", "image", "inspect", shown["services"]["grafana"]["image"], check=False).returncode != 0:
-        pytest.skip("there is no image of Grafana here: it was not started")
+        pytest.skip("Grafana's image is not available, so it was not started")
     watched.compose("up -d --no-build --wait grafana")
     port = shown["services"]["grafana"]["ports"][0]["published"]
     assert ask(int(port), "/api/health").json()["database"] == "ok"

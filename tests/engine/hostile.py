@@ -183,7 +183,7 @@ def try_finish_early(progress) -> list[str]:
         Path("report.json").write_text(json.dumps(report("none", 1)))
 
 
-def try_litter(progress) -> list[str]:
+def try_many_files(progress) -> list[str]:
     for number in range(100_000):
         os.close(os.open(f"out/{number}", os.O_CREAT, 0o600))
     return []

@@ -1,4 +1,4 @@
-"""One server for all tests: leftovers of a test affect the next one."""
+"""One server for all tests, so that leftovers of a test are noticed in the next one."""
 
 import pytest
 from kit import Gateway

@@ -66,7 +66,7 @@ def costs_little(
     most_memory: int = MOST_MEMORY,
     most_seconds: float = 60,
 ) -> None:
-    """Sends the model from two clients at once; checks the answers and that it costs no more than others."""
+    """Sends the model from two clients at once; checks the responses and the costs."""
     with gateway.watched() as watch, Disk(gateway) as disk:
         gateway.peak_memory()
         before, began = gateway.processor_seconds(), time.monotonic()

@@ -1,4 +1,4 @@
-"""The release binary in a cgroup like that of compose, and checks that must hold whatever a client does."""
+"""The release binary in a cgroup like that of compose, and checks that hold after every attack."""
 
 import base64
 import contextlib
@@ -58,14 +58,14 @@ def gltf(**parts) -> bytes:
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    with io.BytesIO() as packed:
-        with zipfile.ZipFile(packed, "w", method, compresslevel=1) as archive:
+    with io.BytesIO() as zip_file:
+        with zipfile.ZipFile(zip_file, "w", method, compresslevel=1) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
-        return packed.getvalue()
+        return zip_file.getvalue()
 
 
-def packed_small(files: dict[str, bytes]) -> bytes:
+def zipped_small(files: dict[str, bytes]) -> bytes:
     """A compressed zip of them, with enough incompressible data not to count as a zip bomb."""
     filling = os.urandom(sum(map(len, files.values())) // 150)
     return zipped({**files, "filling": filling}, zipfile.ZIP_DEFLATED)
@@ -199,7 +199,7 @@ class Gateway:
             )
         self.port = int(self._said(r"listening.*?127\.0\.0\.1:(\d+)"))
         until("the engine is warm", lambda: self.get("/readyz").status == 200)
-        # The setup of a first conversion must not count as part of an attack.
+        # Converts once, so that first-time costs do not count as part of an attack.
         self.convert_triangle()
         self.idle = self.state()
 

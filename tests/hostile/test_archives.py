@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 from costs import costs_little
-from kit import TRIANGLE, at_once, gltf, packed_small, until, zipped
+from kit import TRIANGLE, at_once, gltf, until, zipped, zipped_small
 
 GIB = 1 << 30
 # The most memory of the server itself while it reads two models of 95 MB, in bytes.
@@ -28,12 +28,12 @@ def zstandard_bomb(size: int) -> bytes:
 
 
 def gzip_bomb(size: int) -> bytes:
-    with io.BytesIO() as packed:
-        with gzip.GzipFile(fileobj=packed, mode="wb") as file:
+    with io.BytesIO() as gzip_file:
+        with gzip.GzipFile(fileobj=gzip_file, mode="wb") as file:
             file.write(b"BLENDER-v279")
             for _ in range(size >> 20):
                 file.write(bytes(1 << 20))
-        return packed.getvalue()
+        return gzip_file.getvalue()
 
 
 @pytest.mark.parametrize("bomb", [zstandard_bomb, gzip_bomb], ids=["zstandard", "gzip"])
@@ -143,10 +143,10 @@ def test_empty_compressed_blocks_cost_little(gateway):
     )
 
 
-def deflated(name: bytes, packed: bytes, content: bytes) -> bytes:
+def deflated(name: bytes, compressed: bytes, content: bytes) -> bytes:
     """A zip of one entry whose header describes `content`."""
-    head = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, zlib.crc32(content), len(packed), len(content), len(name), 0)
-    entry = b"PK\3\4" + head + name + packed
+    head = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, zlib.crc32(content), len(compressed), len(content), len(name), 0)
+    entry = b"PK\3\4" + head + name + compressed
     directory = b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
     return entry + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(directory), len(entry), 0)
 
@@ -160,7 +160,7 @@ def test_zstandard_blocks_of_huffman_tables_cost_little(gateway):
     head = b"BLENDER-v500RENDH"
     frame = b"\x28\xb5\x2f\xfd\0\0" + (len(head) << 3).to_bytes(3, "little") + head
     model = {"a.blend": frame + block * ((40 << 20) // len(block)), "b.png": b""}
-    costs_little(gateway, packed_small(model), "import_failed", "a.zip", most_memory=MOST_MEMORY, most_seconds=8)
+    costs_little(gateway, zipped_small(model), "import_failed", "a.zip", most_memory=MOST_MEMORY, most_seconds=8)
 
 
 def test_files_in_many_folders_are_refused(gateway):

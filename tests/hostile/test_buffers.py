@@ -20,14 +20,14 @@ def over_zeros(megabytes: int, document: dict, more: bytes = b"") -> bytes:
     """A zip of the document and its buffer of zeros, with enough incompressible data not to count as a zip bomb."""
     document["buffers"] = [{"byteLength": megabytes * MEBIBYTE, "uri": "b.bin"}]
     text = json.dumps(document, separators=(",", ":")).encode()
-    with io.BytesIO() as packed:
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with io.BytesIO() as zip_file:
+        with zipfile.ZipFile(zip_file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr("a.gltf", b"{" + more + text[1:])
             archive.writestr("filling", os.urandom((megabytes * MEBIBYTE + len(more)) // 150))
             with archive.open("b.bin", "w") as buffer:
                 for _ in range(megabytes):
                     buffer.write(bytes(MEBIBYTE))
-        return packed.getvalue()
+        return zip_file.getvalue()
 
 
 def keys_far_apart(megabytes: int, samplers: int) -> bytes:

@@ -12,7 +12,7 @@ import time
 import pytest
 from kit import until
 
-# Seconds that a client waits before the engine stops a conversion of one with more than its share.
+# Seconds that a client waits before the engine stops a conversion of a client with more than its share.
 PATIENCE = 10
 # Seconds of a small conversion without waiting, on a busy machine.
 SMALL = 12

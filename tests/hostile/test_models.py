@@ -4,7 +4,7 @@ import base64
 import threading
 import time
 
-from kit import CORNERS, at_once, gltf, packed_small, until
+from kit import CORNERS, at_once, gltf, until, zipped_small
 
 # The most memory of the server itself while it handles such models: four models of 64 MiB of JSON, the budget for
 # parsing, and about as much again for memory that the allocator has not released yet.
@@ -194,7 +194,7 @@ def test_many_instances_of_one_mesh_cost_little(gateway):
     model = model.replace(b"@", b"A" * (size // 3 * 4) + b"AA\\/A")
     with gateway.watched() as watch:
         before = gateway.processor_seconds()
-        answer = gateway.convert("a.zip", packed_small({"a.gltf": model}), Cache_Control="no-cache")
+        answer = gateway.convert("a.zip", zipped_small({"a.gltf": model}), Cache_Control="no-cache")
         spent = gateway.processor_seconds() - before
     assert answer.status == 200, answer
     assert spent < 20, spent
@@ -203,7 +203,7 @@ def test_many_instances_of_one_mesh_cost_little(gateway):
 
 def test_reading_a_data_uri_stops_when_the_client_disconnects(gateway):
     """900 MB in one `data:` URI without base64; the client disconnects at two moments."""
-    model = packed_small({"a.gltf": b'{"extras":"data:,' + b"!!" * (450 << 20) + b'",' + gltf()[1:]})
+    model = zipped_small({"a.gltf": b'{"extras":"data:,' + b"!!" * (450 << 20) + b'",' + gltf()[1:]})
     with gateway.watched():
         for after in (4, 8):
             gateway.rests_without_its_client("a.zip", model, after)

@@ -1,6 +1,6 @@
-"""Results: unexpected files of a child, results far larger than their models, and packing.
+"""Results: unexpected files of a child, results far larger than their models, and zipping.
 
-`tests/engine/litter.py` is the real engine whose children leave extra files: the model's name selects them.
+`tests/engine/extra_files.py` is the real engine whose children leave extra files: the model's name selects them.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ import pytest
 from kit import CORNERS, ROOT, TRIANGLE, at_once, triangle_gltf, zipped
 
 PNG = b"\x89PNG\r\n\x1a\n"
-# For zips, where names must not begin with a dot or lead out of the zip.
+# Harmful names that a valid zip can contain: none begins with a dot or leads out of the zip.
 HARMFUL = ("1:t.png", "aux.png", "run.sh", "hooks/pre-commit", "two\nlines.png", "what?.png", "COM1")
 
 
 @pytest.fixture
-def littering(start, tmp_path):
+def leaving_extra_files(start, tmp_path):
     """Starts servers whose children leave extra files."""
-    python, script = ROOT / ".venv/bin/python", ROOT / "tests/engine/litter.py"
+    python, script = ROOT / ".venv/bin/python", ROOT / "tests/engine/extra_files.py"
     stand_in = tmp_path / "python"
     stand_in.write_text(
         "#!/bin/sh\n"
@@ -50,8 +50,8 @@ def is_harmless(name: str) -> bool:
     )
 
 
-def test_unsafe_file_names_of_a_child_are_left_out(littering):
-    server = littering()
+def test_unsafe_file_names_of_a_child_are_left_out(leaving_extra_files):
+    server = leaving_extra_files()
     with server.watched():
         for _ in ("carried out", "out of the cache"):
             assert names(server.convert("names.obj", TRIANGLE, "obj")) == ["FINE.png", "names.mtl", "names.obj"]
@@ -61,8 +61,8 @@ def test_unsafe_file_names_of_a_child_are_left_out(littering):
         assert any(".bashrc" in warning for warning in report["warnings"]), report["warnings"]
 
 
-def test_results_with_excessive_files_or_sizes_are_refused(littering):
-    server = littering()
+def test_results_with_excessive_files_or_sizes_are_refused(leaving_extra_files):
+    server = leaving_extra_files()
     with server.watched():
         for name, code in [
             ("many", "export_failed"),
@@ -77,12 +77,12 @@ def test_results_with_excessive_files_or_sizes_are_refused(littering):
 
 def gltf_with_files(files: dict[str, bytes], main: dict) -> bytes:
     """A zip of a glTF and the files that it refers to."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    zip_file = io.BytesIO()
+    with zipfile.ZipFile(zip_file, "w") as archive:
         archive.writestr("m.gltf", json.dumps(main))
         for name, content in files.items():
             archive.writestr(name, content)
-    return packed.getvalue()
+    return zip_file.getvalue()
 
 
 def test_names_in_results_are_safe_and_stay_linked(gateway):
@@ -153,17 +153,17 @@ def test_a_model_with_many_copies_is_refused_before_writing(gateway):
         assert gateway.convert("grid.glb", copies(300, 200), "fbx").status == 200
 
 
-def test_packing_stops_on_disconnect_and_timeout(littering):
-    server = littering(CONVERSION_TIMEOUT="5", MAX_UNPACKED_SIZE="9G")
+def test_zipping_stops_on_disconnect_and_timeout(leaving_extra_files):
+    server = leaving_extra_files(CONVERSION_TIMEOUT="5", MAX_UNPACKED_SIZE="9G")
     with server.watched():
         for packaging in ("auto", "zip"):
-            path = f"/convert?output_format=obj&packaging={packaging}&filename=slow_to_pack.obj"
+            path = f"/convert?output_format=obj&packaging={packaging}&filename=slow_to_zip.obj"
             with pytest.raises(TimeoutError):
                 server.ask("POST", path, TRIANGLE, timeout=3)
             time.sleep(1)
             before = server.processor_seconds()
             time.sleep(1)
-            assert server.processor_seconds() - before < 0.5, "it is packed for nobody"
+            assert server.processor_seconds() - before < 0.5, "zipping goes on without a client"
 
             began = time.monotonic()
             answer = server.ask("POST", path, TRIANGLE)

@@ -67,14 +67,14 @@ class Reader(threading.Thread):
 
 
 def test_readers_that_are_too_slow_are_disconnected(start):
-    """Each holds a connection, descriptors and a folder."""
+    """Each slow reader holds a connection, descriptors and a folder."""
     gateway = start(READ_TIMEOUT="3", CACHE="off")
     model = large_glb(12 << 20)
     request = b"POST /convert?output_format=gltf&filename=a.glb HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
     with gateway.watched():
         before = gateway.state()
         connections = [ask(gateway, request % len(model) + model) for _ in range(24)]
-        # All of them have begun to get their answers.
+        # All of them have begun to receive their responses.
         for connection in connections:
             connection.recv(1, socket.MSG_PEEK)
         held = gateway.state()

@@ -77,7 +77,7 @@ fn argument_errors_are_one_line() {
         assert_eq!((code, out.as_str()), (64, ""), "{line}");
         assert_eq!(err, format!("meshgate: {said}; for more, try --help\n"), "{line}");
     }
-    // Without any argument, the help is the answer.
+    // Without arguments, the program prints the help.
     let (code, _, err) = meshgate(&[], folder.path());
     assert!(code == 64 && err.contains("\nCommands:\n"), "{code} {err}");
 }
@@ -143,7 +143,7 @@ fn an_unsupported_pair_is_skipped_among_several_formats() {
             (Some("skipped"), Some("unsupported_pair"))
         );
     }
-    // Nothing at all was converted.
+    // Nothing was converted.
     assert_eq!(code, 1);
     assert_eq!(names(folder.path()), ["a.obj"]);
 }
@@ -160,7 +160,7 @@ fn existing_files_are_kept() {
     }
 }
 
-/// More bytes than a pipe holds: once written, the other end is reading.
+/// More bytes than a pipe holds: when all are written, the other end is reading.
 const MUCH: usize = 1 << 20;
 
 #[test]
@@ -228,7 +228,7 @@ fn engine_install_does_not_touch_an_unrelated_folder() {
     let (code, _, err) = meshgate(&["engine", "install", "mine"], folder.path());
     assert_eq!(code, 1);
     assert!(err.contains("mine is not empty"), "{err}");
-    // Python would take away the part that is not there, and clear what is left of the path.
+    // Python's venv would drop the missing part of the path, and clear the folder that remains.
     let (code, _, err) = meshgate(&["engine", "install", "none/../mine"], folder.path());
     assert_eq!(code, 1);
     assert!(err.contains("name it without .."), "{err}");

@@ -11,7 +11,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The configuration of production: the compose file's environment with its defaults, as the program reads it.
+/// The configuration that the program reads from the compose file of production, with the defaults there.
 fn production() -> Config {
     let compose = file("docker-compose.prod.yml");
     let (_, after) = compose.split_once("    environment:\n      APP_ENV: production\n").unwrap();
@@ -19,7 +19,7 @@ fn production() -> Config {
     let variables = lines.filter_map(|line| line.trim().split_once(": "));
     let variables = variables.filter(|(name, _)| !name.starts_with('#') && !name.ends_with("_FILE"));
     let mut variables: BTreeMap<_, _> =
-        variables.map(|(name, value)| (name.to_owned(), usual(value))).collect();
+        variables.map(|(name, value)| (name.to_owned(), default_of(value))).collect();
     variables.insert("APP_ENV".to_owned(), "production".to_owned());
     assert!(variables.len() >= 5, "{variables:?}");
     let sources = Sources::new(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
@@ -28,7 +28,7 @@ fn production() -> Config {
 }
 
 /// The default in a compose file: `4G` of `${NAME:-4G}`.
-fn usual(value: &str) -> String {
+fn default_of(value: &str) -> String {
     match value.strip_prefix("${").and_then(|value| value.strip_suffix('}')) {
         Some(variable) => variable.split_once(":-").map(|(_, usual)| usual).unwrap_or_default().to_owned(),
         None => value.to_owned(),
@@ -45,7 +45,7 @@ fn directive(name: &str) -> Vec<String> {
 /// All values of a key in a compose file.
 fn key(compose: &str, name: &str) -> Vec<String> {
     let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
-    lines.map(usual).collect()
+    lines.map(default_of).collect()
 }
 
 /// A size of nginx or Docker in bytes.
@@ -73,11 +73,11 @@ fn nginx_and_the_server_have_the_same_limits() {
         let times: Vec<_> = directive(name).iter().map(|time| seconds(time)).collect();
         assert_eq!(times, [config.server.timeout], "{name}");
     }
-    // The health check's own is shorter.
+    // The location of the health check has a shorter one.
     let read: Vec<_> = directive("proxy_read_timeout").iter().map(|time| seconds(time)).collect();
     assert_eq!(read, [config.server.timeout, Duration::from_secs(10)]);
     assert!(file("nginx/nginx.conf").contains("took longer than 600 s"));
-    // Idle connections are closed by nginx first, or at the same time.
+    // nginx closes idle connections first, or at the same time.
     assert_eq!(directive("keepalive_timeout"), ["75s"]);
     assert_eq!(
         directive("client_header_timeout").iter().map(|time| seconds(time)).collect::<Vec<_>>(),
@@ -94,7 +94,7 @@ fn nginx_uses_error_codes_of_the_server() {
     for row in rows {
         let (_, code) = row.trim().trim_end_matches(';').split_once(' ').unwrap();
         let known = serde_json::from_value::<ErrorCode>(code.into());
-        assert!(known.is_ok(), "{code} is no code of the server");
+        assert!(known.is_ok(), "{code} is not a code of the server");
     }
 }
 
@@ -124,7 +124,7 @@ fn the_example_environment_lists_the_defaults() {
             assert_eq!(info.default.value(environment), Some(value), "{name}");
             checked += 1;
         }
-        // Compose's own, and those that it passes on with a default.
+        // Variables of compose itself, and those that it passes on with a default.
         if compose.contains(&format!("${{{name}:")) && !value.is_empty() {
             assert!(compose.contains(&format!("${{{name}:-{value}}}")), "{line}");
             checked += 1;

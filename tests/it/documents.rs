@@ -1,4 +1,4 @@
-//! The documents match the program.
+//! The documents agree with the program.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn every_error_code_is_in_the_troubleshooting_guide() {
     let (_, table) = text.split_once("## Codes").unwrap();
     for row in table.lines().filter_map(|line| line.strip_prefix("| `")) {
         let code = row.split('`').next().unwrap();
-        assert!(codes.iter().any(|known| known == code), "{code} is no code any more");
+        assert!(codes.iter().any(|known| known == code), "{code} is not an error code");
     }
 }
 
@@ -69,7 +69,7 @@ fn rows(text: &str, head: &str) -> Vec<Vec<String>> {
     lines.map(cells).filter(|row: &Vec<String>| !row[0].starts_with("---")).collect()
 }
 
-/// The features in the words of a row in README's table of formats.
+/// The features that a row of README's table of formats lists.
 fn promised(words: &str) -> Vec<Feature> {
     const WORDS: [(&str, Feature); 13] = [
         ("meshes", Feature::Mesh),
@@ -133,7 +133,7 @@ fn the_readme_lists_the_server_settings_correctly() {
     assert!(rows.len() > 10, "{rows:?}");
     for row in rows {
         let info = settings::TABLE.iter().find(|info| format!("`{}`", info.name) == row[0]);
-        let info = info.unwrap_or_else(|| panic!("{} is no setting", row[0]));
+        let info = info.unwrap_or_else(|| panic!("{} is not a setting", row[0]));
         assert_eq!(row[1], info.shown_default(), "{}", info.name);
     }
 }

@@ -26,7 +26,7 @@ fn healthcheck_prints_the_readiness_of_the_server() {
     let ready = healthcheck(&address, &[]);
     assert_eq!(ready.status.code(), Some(0));
     assert!(one_line(&ready.stdout).starts_with(r#"/readyz: 200 {"status":"ok","#), "{ready:?}");
-    // A server that listens on all addresses is asked by this machine's own.
+    // A server that listens on all addresses is reached at the loopback address.
     let everywhere = address.replace("127.0.0.1", "0.0.0.0");
     assert_eq!(healthcheck(&everywhere, &[]).status.code(), Some(0));
 
@@ -51,7 +51,7 @@ fn healthcheck_prints_the_readiness_of_the_server() {
 fn healthcheck_reads_the_server_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meshgate.toml");
-    // A port that nobody listens on: the error names it.
+    // Nothing listens on this port; the error contains it.
     std::fs::write(&file, "bind_address = \"127.0.0.1:1\"\n").unwrap();
     let asked = healthcheck("", &["--config", file.to_str().unwrap()]);
     assert_eq!(asked.status.code(), Some(1));

@@ -1,6 +1,6 @@
 //! Integration tests with real components, in one binary.
 
-/// Runs each test against each side: creates a module for each side, whose tests start it and call the test with it.
+/// Runs each test with each implementation: creates a module for each, whose tests start it and call the test with it.
 macro_rules! suite {
     ({ $($side:ident: $start:expr),* $(,)? } $tests:tt) => {
         $(suite! { @$side $start, $tests })*
@@ -15,7 +15,7 @@ macro_rules! suite {
     };
 }
 
-mod at_work;
+mod busy_engine;
 mod cache;
 mod cli;
 mod cli_convert;
@@ -26,8 +26,10 @@ mod documents;
 mod gateway;
 mod healthcheck;
 mod intake;
+mod jobs;
 mod limits;
-mod mounted;
+mod mounts;
 mod redis;
 mod storage;
 mod supervisor;
+mod webhooks;

@@ -1,6 +1,6 @@
-"""Bakes what constraints, drivers and rigid bodies move into keys, since only Blender can evaluate those.
+"""Bakes motion by constraints, drivers and rigid bodies into keys, since only Blender can evaluate those.
 
-Baked are objects, bones that something outside of their skeleton moves, and blend shapes.
+It bakes objects, blend shapes, and bones that something outside of their skeleton moves.
 """
 
 import math
@@ -16,7 +16,7 @@ from ..job import Job
 from . import bake_bones, bake_objects, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
 
 Kind = type[bake_objects.BakedObject] | type[bake_bones.BakedBone] | type[bake_shape_keys.BakedShapeKey]
-# (object or shape keys, kind) -> what is baked of it: the object itself, its bones, or blend shapes.
+# (object or shape keys, kind) -> its baked things: the object itself, its bones, or blend shapes.
 Groups = dict[tuple[bpy.types.ID, Kind], list[keyframes.Baked]]
 
 
@@ -45,7 +45,7 @@ def bake_scene(job: Job) -> None:
                 for thing in things:
                     rows.pop(thing, None)
     for owner, kind in groups:
-        kind.remove_movers(owner)
+        kind.remove_constraints_and_drivers(owner)
     if world.rigidbody_world:
         world.rigidbody_world.enabled = False
     for thing, rows in rest.items():
@@ -56,7 +56,7 @@ def bake_scene(job: Job) -> None:
         if recording.clip is not None:
             _write_to_clip(recording, rest)
         elif any(map(keyframes.differ, recording.rows.values())):
-            moved = {thing: rows for thing, rows in recording.rows.items() if _leaves_rest(rows, rest[thing])}
+            moved = {thing: rows for thing, rows in recording.rows.items() if _differs_from_rest(rows, rest[thing])}
             keyframes.new_clip("Animation", recording.frames, moved)
     bpy.context.view_layer.update()
 
@@ -66,7 +66,7 @@ def _find(job: Job) -> Groups:
     target, holds_clips = job.target, job.target.clips is not Clips.NONE
     found = [
         bake_objects.find() if target.object_transforms else {},
-        bake_bones.find(within=target.module == "vrma") if holds_clips else {},
+        bake_bones.find(within=target.keys_only) if holds_clips else {},
         bake_shape_keys.find() if holds_clips and target.object_transforms else {},
     ]
     return {(owner, type(things[0])): things for groups in found for owner, things in groups.items() if things}
@@ -76,7 +76,7 @@ def _any_moves(things: list[keyframes.Baked], recorded: list[_Recording]) -> boo
     return any(keyframes.differ(each.rows[thing]) for each in recorded for thing in things if thing in each.rows)
 
 
-def _leaves_rest(rows: np.ndarray, rest: np.ndarray) -> bool:
+def _differs_from_rest(rows: np.ndarray, rest: np.ndarray) -> bool:
     return keyframes.differ(np.vstack((rest, rows)))
 
 
@@ -101,7 +101,7 @@ def _record_clips(groups: Groups) -> list[_Recording]:
                 samples = sample_limit.check_frames(clip.start, clip.end, moving, samples)
                 frames = range(math.floor(clip.start), math.ceil(clip.end) + 1)
                 recorded.append(_Recording(clip, frames, _record(affected, frames)))
-        if not found and (bpy.data.actions or any(kind.may_move(owner) for owner, kind in groups)):
+        if not found and (bpy.data.actions or any(kind.has_own_motion(owner) for owner, kind in groups)):
             sample_limit.check_frames(world.frame_start, world.frame_end, sum(map(len, groups.values())))
             frames = range(world.frame_start, world.frame_end + 1)
             recorded.append(_Recording(None, frames, _record(groups, frames)))
@@ -139,7 +139,7 @@ def _record(groups: Groups, frames: Sequence[int]) -> keyframes.Rows:
 
 
 def _write_to_clip(recording: _Recording, rest: keyframes.Rows) -> None:
-    """Adds to a clip all that moves in it or is not at rest."""
+    """Adds the rows of everything that moves in a clip or is not at rest."""
     clip, rows = recording.clip, recording.rows
     owners = list(dict.fromkeys(thing.owner for thing in rows))
     slots = _exclusive_slots(clip, owners)
@@ -150,7 +150,7 @@ def _write_to_clip(recording: _Recording, rest: keyframes.Rows) -> None:
             thing
             for thing in rows
             if thing.owner == owner
-            and (any(path.startswith(thing.path) for path in before) or _leaves_rest(rows[thing], rest[thing]))
+            and (any(path.startswith(thing.path) for path in before) or _differs_from_rest(rows[thing], rest[thing]))
         ]
         if not written:
             continue

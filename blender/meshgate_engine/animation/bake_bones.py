@@ -1,7 +1,7 @@
 """Bakes bones that constraints and drivers move by something outside of their skeleton.
 
-Exporters evaluate what a skeleton does by itself, except vrma's, which reads the keys alone. None evaluates what moves
-outside of it, unless one clip moves both.
+Exporters evaluate the constraints within a skeleton, except vrma's, which reads only keys (``keys_only``). None
+evaluates objects outside of the skeleton, unless one clip moves both.
 """
 
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ class BakedBone(keyframes.Baked):
         return row
 
     @staticmethod
-    def may_move(item: bpy.types.Object) -> bool:
+    def has_own_motion(item: bpy.types.Object) -> bool:
         """Whether bones of the skeleton move without any action."""
         return bool(_drivers(item))
 
     @staticmethod
-    def remove_movers(item: bpy.types.Object) -> None:
+    def remove_constraints_and_drivers(item: bpy.types.Object) -> None:
         """Removes the constraints and drivers of a skeleton's bones."""
         for curve in _drivers(item):
             item.animation_data.drivers.remove(curve)

@@ -1,4 +1,4 @@
-"""Bakes motion that Blender reads from the imported file in each frame, by a constraint: of USD and Alembic objects.
+"""Bakes the motion of USD and Alembic objects, which a constraint reads from the imported file in each frame.
 
 The motion becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
 """
@@ -40,7 +40,7 @@ def bake_to_clip() -> None:
     if cached:
         _bake(cached, world)
     _merge_actions()
-    # These files leave out keys that change nothing, so that the length comes from the scene.
+    # These files leave out keys that change nothing, so the clip gets its length from the scene.
     for action in bpy.data.actions if world.frame_start < world.frame_end else ():
         action.use_frame_range = True
         action.frame_start, action.frame_end = world.frame_start, world.frame_end

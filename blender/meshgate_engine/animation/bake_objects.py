@@ -24,12 +24,12 @@ class BakedObject(keyframes.Baked):
         return keyframes.transform_row(_parent(evaluated).inverted_safe() @ evaluated.matrix_world, before)
 
     @staticmethod
-    def may_move(item: bpy.types.Object) -> bool:
+    def has_own_motion(item: bpy.types.Object) -> bool:
         """Whether the object moves without any action."""
         return bool(_drivers(item)) or is_simulated(item)
 
     @staticmethod
-    def remove_movers(item: bpy.types.Object) -> None:
+    def remove_constraints_and_drivers(item: bpy.types.Object) -> None:
         """Removes constraints, drivers, delta transforms, and parents other than objects and bones."""
         item.constraints.clear()
         for curve in _drivers(item):
@@ -45,7 +45,7 @@ def find() -> dict[bpy.types.Object, list[BakedObject]]:
     return {
         item: [BakedObject(item)]
         for item in scene.objects()
-        if item.visible_get() and (not all(each.mute for each in item.constraints) or BakedObject.may_move(item))
+        if item.visible_get() and (not all(each.mute for each in item.constraints) or BakedObject.has_own_motion(item))
     }
 
 

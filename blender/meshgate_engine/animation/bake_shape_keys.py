@@ -1,4 +1,4 @@
-"""Bakes blend shapes that drivers set: each exporter evaluates other drivers, and none all of them."""
+"""Bakes blend shapes that drivers set: no exporter evaluates all drivers."""
 
 import bpy
 import numpy as np
@@ -20,12 +20,12 @@ class BakedShapeKey(keyframes.Baked):
         return (evaluated.key_blocks[self.thing.name].value,)
 
     @staticmethod
-    def may_move(_key: bpy.types.Key) -> bool:
+    def has_own_motion(_key: bpy.types.Key) -> bool:
         """Whether values change without any action; a driver may change them."""
         return True
 
     @staticmethod
-    def remove_movers(key: bpy.types.Key) -> None:
+    def remove_constraints_and_drivers(key: bpy.types.Key) -> None:
         """Removes the drivers of the values of blend shapes."""
         for block in key.key_blocks:
             for curve in _drivers(block):

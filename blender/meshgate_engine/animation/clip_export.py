@@ -33,7 +33,7 @@ def prepare(target: Capabilities) -> None:
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
         found = clips.find()
     if target.uses_gltf_exporter:
-        _lay_on_tracks(found)
+        _add_nla_tracks(found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
@@ -42,7 +42,7 @@ def prepare(target: Capabilities) -> None:
         scene.frame_set(scene.frame_start)
 
 
-def _lay_on_tracks(found: list[clips.Clip]) -> None:
+def _add_nla_tracks(found: list[clips.Clip]) -> None:
     """Puts each clip on a muted track of its own, where glTF's exporter looks for it; other tracks are removed."""
     clip_playback.activate()
     for data in [owner.animation_data for owner in clips.owners() if owner.animation_data]:

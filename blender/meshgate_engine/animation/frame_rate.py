@@ -26,6 +26,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class _Vote:
+    """A rate that fits the keys of a clip: frames per second, the number of those keys, and their span in seconds."""
+
     rate: float
     keys: int
     span: float

@@ -1,4 +1,4 @@
-"""Keys for every frame, as rows: a row has the values of one thing in one frame."""
+"""Records and writes keys of every frame as rows: a row has the values of one thing in one frame."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mathutils import Matrix
 
 from ..blender_api import actions, arrays
 
-# Smaller changes of a value are none.
+# Smaller changes of a value do not count as motion.
 TOLERANCE = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Finds geometry whose shape changes over time by modifiers, or because it is a curve, text or metaball."""
+"""Finds objects whose geometry changes over time by modifiers, and curves, texts and metaballs that move."""
 
 import bpy
 import numpy as np
@@ -8,11 +8,11 @@ from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
 
-# Blender's types of objects that become meshes, and kinds of particles that become objects: both lose their motion.
+# Types of objects that become meshes, and kinds of particles that become objects; both lose their motion.
 _SURFACES, _INSTANCES = {"CURVE", "SURFACE", "FONT", "META"}, {"OBJECT", "COLLECTION"}
-# Simulations need every frame in order, so comparing some frames would show nothing.
+# Modifiers that simulate: they need every frame in order, so comparing some frames would show nothing.
 _SIMULATING = {"CLOTH", "SOFT_BODY"}
-# These may change a mesh over time without any keys.
+# Modifiers that may change a mesh over time without any keys.
 _TIME_DEPENDENT = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
 # How many frames of a clip, and how many clips, are compared.
 _MOST_FRAMES, _MOST_CLIPS = 5, 8

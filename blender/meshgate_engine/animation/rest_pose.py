@@ -1,4 +1,4 @@
-"""Keeps poses where the target holds them in clips only, and reports poses that it cannot hold."""
+"""Writes poses into clips for targets that hold poses nowhere else, and reports poses that a target cannot hold."""
 
 import bpy
 import numpy as np
@@ -17,11 +17,11 @@ def report_pose(job: Job) -> None:
 
     A report's bounds are those of the rest pose wherever a format has one.
     """
-    moving, is_alembic = bool(clips.find()), job.output_format == "abc"
-    if (job.target.is_static or is_alembic) and (_bones_are_posed() or _shapes_are_set()):
+    moving = bool(clips.find())
+    if not job.target.skeletons and (_bones_are_posed() or _shapes_are_set()):
         shape = "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
-        frame = "bounds_m of the result is the box at the clip's first frame: abc holds no rest pose"
-        job.warn(frame if is_alembic and moving else shape)
+        frame = f"bounds_m of the result is the box at the clip's first frame: {job.output_format} holds no rest pose"
+        job.warn(frame if moving else shape)
     elif not job.target.shape_values and not moving and _shapes_are_set():
         job.lose("blend shape values", 1, "clips only")
 

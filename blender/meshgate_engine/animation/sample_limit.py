@@ -12,11 +12,11 @@ from . import clips, mesh_animation
 
 # Blender's last frame; exporters leave out what comes after it.
 LAST_FRAME = 1_048_574
-# The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for as many of a
-# skeleton's bones; an hour of 46 bones at 60 frames per second has that many.
+# The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for so many
+# samples of bones; an hour of 46 bones at 60 frames per second has as many.
 MOST_SAMPLES = 10_000_000
 # The same for targets of one timeline, which take a tenth of the time.
-MOST_PLAYED = 100_000_000
+MOST_TIMELINE_SAMPLES = 100_000_000
 
 
 def check(job: Job) -> None:
@@ -27,13 +27,12 @@ def check(job: Job) -> None:
         return
     found = clips.find()
     if target.clips is Clips.TIMELINE:
-        check_clips(clips.playing_together(found), most=MOST_PLAYED)
+        check_clips(clips.playing_together(found), most=MOST_TIMELINE_SAMPLES)
         if mesh_animation.has_modifiers():
             world = bpy.context.scene
-            check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
+            check_frames(world.frame_start, world.frame_end, 1, most=MOST_TIMELINE_SAMPLES)
     else:
-        # FBX samples every object in every clip.
-        least = len(scene.objects()) if target.module == "fbx" else 1
+        least = len(scene.objects()) if target.samples_all_objects else 1
         check_clips(clips.exported_to(target, found), least)
 
 

@@ -6,7 +6,7 @@ import bpy
 
 from . import actions, scene
 
-# The properties that an object's place, motion and visibility depend on.
+# The properties that determine an object's place, motion and visibility.
 _TRANSFORM = (
     *("parent", "parent_type", "parent_bone", "matrix_parent_inverse", "rotation_mode", "location", "rotation_euler"),
     *("rotation_quaternion", "rotation_axis_angle", "scale", "delta_location", "delta_rotation_euler"),
@@ -24,8 +24,8 @@ def children() -> Children:
     return found
 
 
-def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Children) -> bpy.types.Object:
-    """Puts an object with the mesh, or an empty, in the place of another.
+def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, children_of: Children) -> bpy.types.Object:
+    """Puts an object with the mesh, or an empty, in the place of another; updates ``children_of``.
 
     The old object is only unlinked: a curve may be the path or the profile of others.
     """
@@ -41,11 +41,11 @@ def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Childre
         made[key] = value
     if old.animation_data and old.animation_data.action:
         actions.assign(made, old.animation_data.action, old.animation_data.action_slot)
-    for child in hanging.pop(old, ()):
+    for child in children_of.pop(old, ()):
         # Setting the parent keeps the child's ``matrix_parent_inverse``.
         child.parent = made
-        hanging[made].append(child)
-    hanging[made.parent].append(made)
+        children_of[made].append(child)
+    children_of[made.parent].append(made)
     for collection in list(old.users_collection):
         collection.objects.link(made)
         collection.objects.unlink(old)
@@ -56,7 +56,7 @@ def add_missing_parents() -> None:
     """Replaces parents outside of the scene by empties: some exporters leave out a child without its parent."""
     there = set(scene.objects())
     waiting = [item for item in there if item.parent and item.parent not in there]
-    hanging = children() if waiting else {}
+    children_of = children() if waiting else {}
     while waiting:
         item = waiting.pop()
         if item.parent is None or item.parent in there:
@@ -64,14 +64,14 @@ def add_missing_parents() -> None:
         if item.parent_type != "OBJECT":
             _detach(item)
             continue
-        made = replace(item.parent, None, hanging)
+        made = replace(item.parent, None, children_of)
         if bpy.context.scene.objects.get(made.name) is None:
             bpy.context.scene.collection.objects.link(made)
         there.add(made)
         waiting.append(made)
 
 
-def detach_outsiders() -> None:
+def detach_out_of_scene_objects() -> None:
     """Detaches objects outside of the scene from their parents: glTF's exporter writes every child of an object."""
     there = set(scene.objects())
     for item in bpy.data.objects:

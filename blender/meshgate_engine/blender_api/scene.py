@@ -105,5 +105,5 @@ def clear() -> None:
 
 def report_other_scenes(job: Job) -> None:
     """Reports that scenes besides the active one are lost; a .blend keeps them."""
-    if job.output_format != "blend":
+    if not job.target.is_native:
         job.lose("other scenes", len(bpy.data.scenes) - 1, "active scene")

@@ -12,8 +12,8 @@ _GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD",
 def remove_hidden(job: Job) -> None:
     """Takes hidden geometry out of the scene and shows hidden skeletons.
 
-    Some exporters write hidden objects, and some do not. Authors hide what is not part of the model: cutters, bone
-    shapes, older versions. The objects are only unlinked, since modifiers may use them.
+    Exporters differ in whether they write hidden objects. Authors hide objects that are not part of the model: cutters,
+    bone shapes, older versions. The objects are only unlinked, since modifiers may use them.
     """
     layer = bpy.context.view_layer
     layer.update()

@@ -4,6 +4,8 @@ To add a format, write a module here with
 
 - ``read(job) -> str``: import ``job.input`` into the empty scene; returns the importer's name (``wm.fbx_import``);
 - ``write(job) -> None``: export the scene to ``job.output``;
+- ``texture_names(path) -> list[str]``, if it holds textures and the service counts its results: the names of the
+  textures in a result;
 
 and give it a row in ``TABLE`` of ``capabilities.py`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's
 operators are called by ``operators.importing`` and ``operators.exporting``, which turn their errors into a

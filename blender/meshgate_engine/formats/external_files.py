@@ -1,4 +1,4 @@
-"""Files that a .blend refers to: none outside of the model is read, and results contain no path of this machine."""
+"""Removes references of a .blend to files outside of the model, and paths of this machine from results."""
 
 import os
 from collections import defaultdict, deque
@@ -54,7 +54,7 @@ def _empty_paths(job: Job) -> None:
         return ""
 
     bpy.data.file_path_foreach(visit)
-    # ``file_path_foreach`` leaves out nodes that are in another mode at the moment.
+    # ``file_path_foreach`` leaves out nodes whose current mode uses no path.
     for tree in scene.node_trees():
         for node in tree.nodes:
             path = getattr(node, "filepath", "")

@@ -1,5 +1,6 @@
 """Autodesk FBX. The usual importer is Blender's in C++; the other one is the older add-on in Python."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -19,26 +20,28 @@ def read(job: Job) -> str:
     if version < 3000:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.fallback_importer:
-        _restore_cast_shadow()
-        importer = importing(job, bpy.ops.import_scene.fbx, use_image_search=False)
+        with _cast_shadow_restored():
+            importer = importing(job, bpy.ops.import_scene.fbx, use_image_search=False)
     else:
         importer = importing(job, bpy.ops.wm.fbx_import)
     clips.strip_object_names()
     return importer
 
 
-def _restore_cast_shadow() -> None:
+def _cast_shadow_restored() -> contextlib.AbstractContextManager[None]:
     """Adds the property of lights that Blender 5.0 removed, without which the Python importer fails on every light.
 
-    It can go when the add-on no longer sets ``cycles.cast_shadow``.
+    Cause: ``blen_read_light`` of ``io_scene_fbx/import_fbx.py`` sets ``cycles.cast_shadow``. No upstream issue known.
+    Blender 5.0.1; it can go when the add-on no longer sets the property.
     """
     try:
         from cycles.properties import CyclesLightSettings
     except ImportError:
         # Without Cycles the importer does not set it.
-        return
-    if "cast_shadow" not in CyclesLightSettings.bl_rna.properties:
-        CyclesLightSettings.cast_shadow = bpy.props.BoolProperty()
+        return contextlib.nullcontext()
+    if "cast_shadow" in CyclesLightSettings.bl_rna.properties:
+        return contextlib.nullcontext()
+    return patched(CyclesLightSettings, cast_shadow=bpy.props.BoolProperty())
 
 
 def _version(path: Path) -> int:
@@ -70,20 +73,22 @@ def write(job: Job) -> None:
 
 
 def _texture_names(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
-    """Replaces the add-on's ``_gen_vid_path``, which writes absolute paths; the content is in the file.
+    """The absolute and the relative path of an embedded texture, both without a folder.
 
-    Blender 5.0. It can go when the add-on has an option for embedded textures without paths.
+    Cause: ``_gen_vid_path`` of ``io_scene_fbx/export_fbx_bin.py`` returns absolute paths, also for textures that are
+    embedded. No upstream issue known. Blender 5.0.1; it can go when the add-on can embed textures without paths.
     """
     name = texture_files.base_name(image.filepath) or image.name
     return name, name
 
 
 def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
-    """Replaces the add-on's ``fbx_animations``: one take for each clip, of the same name.
+    """Makes one take of each clip, of the same name; returns what ``fbx_animations`` does, times in frames.
 
-    The add-on makes a take of each object and action, ``Object|Action``, and prefixes it again with every round trip.
-    It tears clips of several objects apart, and leaves out blend shapes. Blender 5.0; it can go when the add-on writes
-    a take for each action with all its slots.
+    Cause: ``fbx_animations`` of ``io_scene_fbx/export_fbx_bin.py`` makes a take of each object and action,
+    ``Object|Action``, and adds the prefix again in every round trip. It splits clips of several objects, and leaves out
+    blend shapes. No upstream issue known. Blender 5.0.1; it can go when the add-on writes a take for each action with
+    all its slots.
     """
     scene = scene_data.scene
     animations: list = []

@@ -29,7 +29,7 @@ def load(path: Path) -> tuple[dict, bytes]:
     content = path.read_bytes()
     if len(content) < _HEADER.size + _CHUNK.size or content[:4] != b"glTF":
         raise ValueError("not a glb")
-    # Of each kind, the first that is not empty.
+    # The first chunk of each kind that is not empty.
     chunks = {b"JSON": b"", b"BIN\0": b""}
     at = _HEADER.size
     while at + _CHUNK.size <= len(content):
@@ -50,7 +50,7 @@ def _json_chunk(document: dict) -> bytes:
 
 
 def save(path: Path, document: dict, buffer: bytes) -> None:
-    """Writes a file."""
+    """Writes a glb of the JSON and the buffer."""
     buffer += b"\0" * (-len(buffer) % 4)
     chunks = _json_chunk(document)
     if buffer:

@@ -29,7 +29,7 @@ _UNREAD = {
     "KHR_materials_dispersion": ("dispersion", "dispersion"),
     "KHR_materials_diffuse_transmission": ("diffuse transmission", "diffuseTransmissionFactor"),
 }
-# Numbers in a key of a channel; blend shapes are scalars.
+# How many numbers a key of a channel has; weights of blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
@@ -89,7 +89,7 @@ def write(job: Job) -> None:
             export_cameras=True,
             export_lights=True,
             export_extras=True,
-            # Without clips the pose is part of the model; with them it is a frame of one.
+            # Without clips the pose belongs to the model; with clips it is only a frame of one of them.
             export_rest_position_armature=bool(clips.find()),
             # Point clouds and wireframes have no faces.
             use_mesh_vertices=without_faces,
@@ -101,12 +101,20 @@ def write(job: Job) -> None:
     _restore_still_keys(Path(job.output))
 
 
+def texture_names(path: Path) -> list[str]:
+    """The names of the images in a glb."""
+    document, _buffer = glb_container.load(path)
+    return [image.get("name", "") for image in document.get("images", [])]
+
+
 @contextlib.contextmanager
 def chosen_refraction(job: Job) -> Iterator[None]:
     """Makes the add-on write every index of refraction that an author chose.
 
-    It writes one only beside other extensions such as transmission. Blender 5.0; it can go when the add-on writes
-    KHR_materials_ior for any value but 1.5.
+    Cause: ``export_ior`` of ``io_scene_gltf2/blender/exp/material/extensions/ior.py`` and ``__check_ior`` of
+    ``exp/export.py`` keep an index only beside other extensions such as transmission, as the add-on's author intends:
+    https://github.com/KhronosGroup/glTF-Blender-IO/issues/2379. glTF add-on 5.0.21 (Blender 5.0.1); it can go when the
+    add-on writes KHR_materials_ior for any value but 1.5.
     """
     export_ior, check_ior = materials.export_ior, exporter.__check_ior
     chosen = set()
@@ -132,7 +140,9 @@ def chosen_refraction(job: Job) -> Iterator[None]:
 def _frame_rate_from_keys() -> contextlib.AbstractContextManager[None]:
     """Sets the scene's frame rate to that of the keys before the add-on makes the clips.
 
-    The add-on uses the scene's rate as it is. Blender 5.0; it can go when the add-on guesses the rate.
+    Cause: ``create_animations`` of ``io_scene_gltf2/blender/imp/scene.py`` uses the scene's rate as it is, and the
+    add-on's author keeps it so: https://github.com/KhronosGroup/glTF-Blender-IO/issues/31. glTF add-on 5.0.21 (Blender
+    5.0.1); it can go when the add-on guesses the rate.
     """
     create_animations = BlenderScene.create_animations
 
@@ -157,7 +167,10 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
 
 
 def _restore_still_keys(path: Path) -> None:
-    """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames."""
+    """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames.
+
+    It does so on purpose: https://github.com/KhronosGroup/glTF-Blender-IO/pull/1433.
+    """
     frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find()}
     if max(frames.values(), default=0) <= 2:
         return
@@ -197,7 +210,9 @@ def _restore_still_keys(path: Path) -> None:
 def _fps_base_inverted() -> contextlib.AbstractContextManager[None]:
     """Inverts ``fps_base`` for the add-on, which multiplies by it where Blender divides: 29.97 would become 30.03.
 
-    Blender 5.0; it can go when ``fps * fps_base`` is gone from the add-on.
+    Cause: ``fps * fps_base``, in ``imp/animation_node.py`` and in the samplers of ``exp/animation``. No upstream issue
+    known; the add-on uses ``fps_base`` since https://github.com/KhronosGroup/glTF-Blender-IO/pull/2080. glTF add-on
+    5.0.21 (Blender 5.0.1); it can go when the add-on divides.
     """
     render = bpy.context.scene.render
     return attributes.changed([render], fps_base=1 / render.fps_base)
@@ -206,7 +221,9 @@ def _fps_base_inverted() -> contextlib.AbstractContextManager[None]:
 def _remove_leftover_empties() -> None:
     """Removes empties that the importer leaves where it moved an animated skinned mesh to its skeleton.
 
-    It also renames the mesh, so that every round trip would add an empty.
+    It also renames the mesh, so that every round trip would add an empty. Cause: ``move_skinned_meshes`` of
+    ``io_scene_gltf2/blender/imp/vnode.py``; https://github.com/KhronosGroup/glTF-Blender-IO/pull/889 avoids the empties
+    of meshes that are not animated.
     """
     for mesh in scene.meshes():
         name, dot, number = mesh.name.rpartition(".")
@@ -219,7 +236,10 @@ def _remove_leftover_empties() -> None:
 def _normalise_lights() -> None:
     """Converts colour temperatures, and strengths that grow with the size, to plain colour and strength.
 
-    Lights from USD have both, and Blender 5.0's exporter fails on them. It can go when the exporter does not.
+    Lights from USD have both, and the exporter fails on them:
+    https://github.com/KhronosGroup/glTF-Blender-IO/issues/2607 (temperature) and
+    https://github.com/KhronosGroup/glTF-Blender-IO/issues/2663 (strength). glTF add-on 5.0.21 (Blender 5.0.1); it can
+    go with a version that has both corrections.
     """
     for item in [item for item in scene.objects() if item.type == "LIGHT"]:
         light = item.data

@@ -8,12 +8,15 @@ import bpy
 from ..blender_api.operators import exporting, importing
 from ..geometry import coincident_faces
 from ..job import Job
+from ..materials import texture_files
 from . import line_length
 
 # The importer's buffer, in bytes: it leaves out everything after a longer line.
 _LONGEST_LINE = 256 << 10
 # White space except spaces, control characters, and a backslash at the end.
 _NOT_IN_NAMES = re.compile(r"[^\S ]|[\x00-\x1f\x7f]|\\$")
+# There may be options before the name, and spaces in it: map_Bump -bm 1.0 my bump.png
+_TEXTURE = re.compile(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)")
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 
@@ -40,6 +43,15 @@ def write(job: Job) -> None:
     library = Path(job.output).with_suffix(".mtl")
     if job.tints and library.is_file():
         _add_tints(job, library)
+
+
+def texture_names(path: Path) -> list[str]:
+    """The names of the textures that the material libraries beside a result refer to."""
+    lines = [
+        line for library in path.parent.glob("*.mtl") for line in library.read_text("utf-8", "replace").splitlines()
+    ]
+    found = map(_TEXTURE.match, lines)
+    return sorted({texture_files.base_name(line[1].strip()) for line in found if line})
 
 
 def _replace_unsafe_characters(job: Job) -> None:

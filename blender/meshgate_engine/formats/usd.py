@@ -11,6 +11,7 @@ from ..animation import bake_caches, clips, mesh_animation
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..job import Job
+from ..materials import texture_usage
 
 _WHITE = 6500.0  # kelvin: white in USD, almost white in Blender
 # The attributes of a SkelAnimation.
@@ -58,10 +59,15 @@ def _load_pxr() -> ModuleType:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.find()
-    # Blender 5.0 writes unused colour temperatures as if they were used. It can go when the exporter does not.
+    # Blender's exporter, in C++, writes unused colour temperatures as if they were used. No upstream issue known.
+    # Blender 5.0.1; it can go when the exporter does not.
     for item in scene.objects():
         if item.type == "LIGHT" and not item.data.use_temperature:
             item.data.temperature = _WHITE
+    # The exporter writes "Non-Color" as ``raw``, but nothing for this name, and readers would assume sRGB.
+    for image in texture_usage.scene_images():
+        if image.source == "FILE" and image.colorspace_settings.name == "Linear Rec.709":
+            image.colorspace_settings.name = "Non-Color"
     exporting(
         job,
         bpy.ops.wm.usd_export,

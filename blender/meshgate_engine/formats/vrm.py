@@ -64,10 +64,17 @@ def write(job: Job) -> None:
     _check(job, vrm.meta.contact_information)
 
 
+def texture_names(path: Path) -> list[str]:
+    """The names of the images in an avatar."""
+    return gltf.texture_names(path)
+
+
 def _active_vertex_colours() -> contextlib.AbstractContextManager[None]:
     """Makes the VRM add-on export the active vertex colours; by default glTF's exporter adds a white layer first.
 
-    VRM add-on 4.10.2; it can go when the add-on has an option for ``export_vertex_color``.
+    Cause: ``vrm1_exporter.py`` passes ``export_vertex_color="MATERIAL"`` to ``_invoke_export_scene_gltf``. Upstream:
+    https://github.com/saturday06/VRM-Addon-for-Blender/issues/836. VRM add-on 4.10.2; it can go when the add-on has an
+    option for vertex colours.
     """
     from io_scene_vrm.external import io_scene_gltf2_support
 
@@ -81,7 +88,10 @@ def _active_vertex_colours() -> contextlib.AbstractContextManager[None]:
 
 
 def _check(job: Job, contact: str) -> None:
-    """Checks that the file is an avatar, and adds contact information, which VRM add-on 4.10.2 does not write."""
+    """Checks that the file is an avatar, and adds its contact information, which ``vrm1_exporter.py`` does not write.
+
+    No upstream issue known. VRM add-on 4.10.2.
+    """
     try:
         document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]

@@ -1,7 +1,7 @@
 """VRM animation: the motion of a humanoid without an avatar, in a glb with the extension VRMC_vrm_animation.
 
-The VRM add-on needs an avatar to read one, and glTF's importer makes a skeleton only of nodes in a skin: it gets a copy
-of the file with such a skin.
+The VRM add-on needs an avatar to read one, and glTF's importer makes a skeleton only of nodes in a skin. So this module
+adds such a skin to a copy of the file, and imports the copy by glTF's importer.
 """
 
 import contextlib
@@ -110,8 +110,9 @@ def write(job: Job) -> None:
 def _cached_human_bones() -> contextlib.AbstractContextManager[None]:
     """Caches the table of human bones, which the add-on rebuilds for each bone of each frame.
 
-    Nothing assigns bones during the export, and rebuilding took four fifths of the time. VRM add-on 4.10.2; it can go
-    when the add-on builds the table once.
+    Nothing assigns bones during the export, and rebuilding took four fifths of the time. Cause:
+    ``vrm_animation_exporter.py`` calls ``human_bone_name_to_human_bone`` for every bone that it visits. No upstream
+    issue known. VRM add-on 4.10.2; it can go when the add-on builds the table once.
     """
     from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
 
@@ -119,7 +120,10 @@ def _cached_human_bones() -> contextlib.AbstractContextManager[None]:
 
 
 def _check(job: Job, name: str) -> None:
-    """Checks the file and adds the clip's name, which VRM add-on 4.10.2 does not write."""
+    """Checks the file and adds the clip's name, which ``vrm_animation_exporter.py`` does not write.
+
+    No upstream issue known. VRM add-on 4.10.2.
+    """
     try:
         document, buffer = glb_container.load(Path(job.output))
         document["extensions"][_EXTENSION]["humanoid"]["humanBones"]["hips"]["node"]

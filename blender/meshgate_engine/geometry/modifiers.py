@@ -1,10 +1,10 @@
-"""Applies modifiers: most targets hold none, and each exporter treats them in its own way."""
+"""Applies modifiers: most targets hold none, and exporters differ in how they treat them."""
 
 import bpy
 
 from ..animation import bake_caches, clips, mesh_animation
 from ..blender_api import attributes, scene
-from ..capabilities import Clips
+from ..capabilities import Capabilities, Clips
 from ..job import Job
 
 _KEPT = {"ARMATURE"}  # skinning, which targets hold
@@ -15,16 +15,17 @@ def apply(job: Job, *, scaled: bool) -> None:
 
     Where the target holds meshes that change over time, these keep the modifiers that change them.
     """
-    target = job.output_format
     kept = _KEPT | {bake_caches.MODIFIER} if job.target.changing_meshes else _KEPT
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    # The target holds motion, but no meshes that change.
+    # Whether the target holds motion, but no meshes that change.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
-    lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
+    lost = [
+        item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, job.target))
+    ]
     cached = list(filter(bake_caches.is_cached, modified)) if job.animation and other_motion else []
     lost = list(dict.fromkeys([*lost, *cached]))
     if cached and not clips.find():
@@ -37,9 +38,9 @@ def apply(job: Job, *, scaled: bool) -> None:
     _apply(job, [item for item in modified if item in lost or item not in changing], kept)
 
 
-def _is_kept(item: bpy.types.Object, target: str) -> bool:
-    """Whether the exporter writes the mesh of each frame: USD's does not with a skin or blend shapes."""
-    return target == "abc" or not (item.data.shape_keys or item.find_armature())
+def _is_kept(item: bpy.types.Object, target: Capabilities) -> bool:
+    """Whether the exporter writes the mesh of each frame: with skeletons (USD), not with a skin or blend shapes."""
+    return not target.skeletons or not (item.data.shape_keys or item.find_armature())
 
 
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:

@@ -1,7 +1,7 @@
 """Makes meshes of curves, texts and metaballs, and objects of instances.
 
-Some exporters write them, some write nothing, some write them twice. Every exporter writes meshes and objects, and a
-report counts them as they are written.
+Some exporters write curves and instances, some do not, and some write them twice. Every exporter writes meshes and
+objects, and the report counts those.
 """
 
 from collections import defaultdict
@@ -96,7 +96,7 @@ def _realize_collections() -> None:
 
 
 def _realize_collection(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bpy.types.Object]:
-    # Once each, in order.
+    # Each object once, in order.
     shown = list(dict.fromkeys(_visible_objects(collection)))
     copies = {source: source.copy() for source in collection.all_objects}
     offset = Matrix.Translation(-collection.instance_offset)

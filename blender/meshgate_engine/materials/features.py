@@ -5,8 +5,6 @@ import bpy
 from ..job import Job
 from . import texture_usage
 
-# Source formats with another model of highlights, for which importers invent the values.
-_OTHER_HIGHLIGHTS = {"fbx", "obj"}
 # The defaults of Blender 5.0 and of older files. Importers set more than ``MOST_IOR`` for a mirror.
 _USUAL_IORS, MOST_IOR = (1.5, 1.45), 100.0
 
@@ -37,7 +35,7 @@ def found_in(job: Job, material: bpy.types.Material) -> dict[str, bool]:
     for node in texture_usage.nodes([material]):
         if node.type == "BSDF_PRINCIPLED" and node.outputs[0].is_linked:
             found |= _inputs(node.inputs)
-            if job.input_format not in _OTHER_HIGHLIGHTS:
+            if not job.source.phong:
                 found |= _highlights(node.inputs)
     return found
 

@@ -20,12 +20,10 @@ def extension(content: bytes) -> str | None:
     return next((found for start, found in _MAGIC.items() if content.startswith(start)), None)
 
 
-def extension_in_usdz(content: bytes) -> str | None:
-    """The extension of a file in a format that the USDZ specification allows; None for any other."""
-    if content[4:12] in {b"ftypavif", b"ftypavis"}:
-        return "avif"
-    found = extension(content)
-    return found if found in {"png", "jpg", "exr"} else None
+def allowed_extension(content: bytes, allowed: frozenset[str]) -> str | None:
+    """The extension of a file if it is one of ``allowed``; None for any other file."""
+    found = "avif" if content[4:12] in {b"ftypavif", b"ftypavis"} else extension(content)
+    return found if found in allowed else None
 
 
 def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | None:

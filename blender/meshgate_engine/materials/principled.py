@@ -1,8 +1,8 @@
 """Rewires materials as exporters expect them: a Principled BSDF with images linked directly to its sockets.
 
 Importers and authors put nodes in between: a colour or vertex colours that tint the image, one channel of it, an
-unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, USD's ignores the nodes, and glTF's
-understands all of them but those that USD's importer makes.
+unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, and USD's ignores the nodes. glTF's
+understands all of them except those that USD's importer makes.
 """
 
 from collections import Counter
@@ -14,8 +14,6 @@ from ..job import Job, counted
 from . import features, node_trace, texture_baking, texture_usage
 
 _COLOURS = ("Base Color", "Emission Color")
-_VALUES = ("Metallic", "Roughness", "Specular IOR Level")
-_USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
 # Operations of math nodes that make alpha either 0 or 1.
 _CUTOFFS = {"ROUND", "GREATER_THAN", "LESS_THAN"}
 
@@ -58,7 +56,7 @@ class _Material:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.baked, self.counts = baked, counts
         self.trace = node_trace.Trace()
-        self.is_usd, self.is_fbx = job.target.module == "usd", job.target.module == "fbx"
+        self.target = job.target
 
     def link_images_directly(self) -> None:
         output = self.tree.get_output_node("ALL")
@@ -89,23 +87,28 @@ class _Material:
                     # The VRM add-on keeps the tint in the value that the link hides.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(socket.default_value)))
                 strength = node.inputs.get("Emission Strength")
-                if name == "Emission Color" and source.image and not self.is_fbx and not strength.is_linked:
+                if (
+                    name == "Emission Color"
+                    and source.image
+                    and not self.target.emission_strength
+                    and not strength.is_linked
+                ):
                     # The exporters of OBJ and USD write no strength beside a texture.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(strength.default_value)))
                 self._link_colour(source, principled.inputs[name], socket)
-        for name in _USD_VALUES if self.is_usd else _VALUES:
+        for name in self.target.textured_values:
             self.trace.restart()
             socket = node.inputs.get(name)
             if socket and socket.is_linked:
                 source = self.trace.source(socket, groups)
-                if not self.is_usd or principled is not node or source.factor != node_trace.WHITE:
+                if not self.target.image_channels or principled is not node or source.factor != node_trace.WHITE:
                     self._link_value(source, principled.inputs[name], name)
         alpha = principled.inputs["Alpha"] if principled.inputs["Alpha"].is_linked else node.inputs.get("Alpha")
         if alpha and alpha.is_linked:
             self._link_alpha(alpha, groups, principled.inputs["Alpha"])
-        if not self.is_fbx:
+        if not self.target.highlight_tints:
             _fold_tints(principled.inputs)
-        if self.is_usd:
+        if not self.target.normal_strength:
             self._bake_normal_strength(principled.inputs["Normal"])
 
     def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
@@ -136,7 +139,7 @@ class _Material:
         tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
         plain = not (tint or source.vertex_coloured or source.has_other_nodes or source.channel is not None)
         if plain and to == socket and socket.links[0].from_node == source.image:
-            if self.job.input_format not in {"fbx", "obj"}:
+            if not self.job.source.phong:
                 # Exporters write the colour that the link hides, and readers multiply by it.
                 to.default_value = (*node_trace.WHITE, 1.0)
             return
@@ -149,7 +152,7 @@ class _Material:
         self.counts["other nodes"] += source.has_other_nodes
         made = None if source.channel is None else self.baked.channel(source.image.image, source.channel)
         colour = self._copy_node(source.image, made).outputs["Color"]
-        if tint and self.is_usd:
+        if tint and self.target.texture_tints:
             # USD's exporter writes this node as the texture's scale.
             scale = self.tree.nodes.new("ShaderNodeVectorMath")
             scale.operation = "MULTIPLY_ADD"
@@ -202,13 +205,13 @@ class _Material:
         node, factor = source.image, source.factor[0]
         if node is None or source.has_other_nodes or node.id_data != self.tree:
             return
-        if cut and self.is_usd:
-            # USD holds a cutoff, and its exporter finds the node.
+        if cut and self.target.alpha_cutoff:
+            # The exporter finds the node of the cutoff.
             to = cut
         elif cut:
             self.counts["cut off"] += 1
         if source.channel != 3:
-            if not self.is_usd or factor != 1.0:
+            if not self.target.image_channels or factor != 1.0:
                 self._link_value(source, to, "Alpha")
             return
         made = self.baked.with_alpha_factor(node.image, factor) if factor != 1.0 else None
@@ -223,7 +226,7 @@ class _Material:
         self.tree.links.new(node.outputs["Alpha"], to)
 
     def _bake_normal_strength(self, normal: bpy.types.NodeSocket) -> None:
-        """Bakes the strength of a normal map into the map, since USD's exporter does not write the strength."""
+        """Bakes the strength of a normal map into the map."""
         bump = normal.links[0].from_node if normal.is_linked else None
         if bump is None or bump.type != "NORMAL_MAP" or bump.id_data != self.tree or bump.inputs["Strength"].is_linked:
             return

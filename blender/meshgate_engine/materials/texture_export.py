@@ -16,7 +16,7 @@ _DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2
 
 def drop_unreadable(job: Job) -> None:
     """Removes images that the exporter would fail on or write as black, and all if the result is a single file."""
-    if job.output_format != "blend":
+    if not job.target.is_native:
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
     if job.target.uses_gltf_exporter:
@@ -46,7 +46,7 @@ def write_files(job: Job) -> None:
             _write_file(job, image, taken, changed)
     if changed:
         verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
-        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
+        job.warn(f"{len(changed)} texture{verb}, as {job.output_format} allows: {listed(sorted(changed))}")
 
 
 def _drop(images: Iterable[bpy.types.Image]) -> None:
@@ -70,8 +70,8 @@ def _write_file(job: Job, image: bpy.types.Image, taken: set[str], changed: list
     packed, path = image.packed_file, bpy.path.abspath(image.filepath_raw)
     content = packed.data if packed else Path(path).read_bytes()
     extension = None
-    if job.output_format == "usdz":
-        extension = image_encoding.extension_in_usdz(content)
+    if job.target.image_formats is not None:
+        extension = image_encoding.allowed_extension(content, job.target.image_formats)
         made = None if extension else image_encoding.png_or_exr(image, content)
         if made:
             content, extension = made
@@ -84,9 +84,6 @@ def _write_file(job: Job, image: bpy.types.Image, taken: set[str], changed: list
         image.unpack(method="REMOVE")
     image.source = "FILE"
     image.filepath_raw = str(file.absolute())
-    if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
-        # The exporter writes "Non-Color" as ``raw``, but nothing for this name, and readers would assume sRGB.
-        image.colorspace_settings.name = "Non-Color"
 
 
 def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:

@@ -89,6 +89,6 @@ def image_nodes(socket: bpy.types.NodeSocket) -> list[bpy.types.ShaderNodeTexIma
         for link in waiting.pop(0).links:
             if link.from_node not in found:
                 found[link.from_node] = None
-                # The input of an image node is its UVs.
+                # The input of an image node is UVs, not a colour.
                 waiting += [] if link.from_node.type == "TEX_IMAGE" else link.from_node.inputs
     return [node for node in found if node.type == "TEX_IMAGE" and node.image]

@@ -64,9 +64,9 @@ def _report(job: Job, counts: Counter) -> None:
         own = "places of their own" if counts["transformed"] > 1 else "a place of its own"
         job.warn(f"{textures['transformed']} came out with {own} beside: not every reader of {target} asks for it")
     if counts["wrapped"]:
-        job.warn(f"{textures['wrapped']} may repeat otherwise beyond the edges: {target} holds not how")
+        job.warn(f"{textures['wrapped']} may repeat differently beyond the edges: {target} cannot hold the wrap mode")
     if counts["unsmoothed"]:
-        job.warn(f"{textures['unsmoothed']} may look smoothed: {target} holds no sharp pixels")
+        job.warn(f"{textures['unsmoothed']} may look smoothed: {target} has no setting for sharp pixels")
 
 
 def _separate_meshes() -> None:
@@ -99,7 +99,7 @@ def _placement(node: bpy.types.ShaderNodeTexImage) -> _Placement | None:
         if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
             return _rounded(source.attribute_name, matrix, wraps_differ)
         if source.type == "GROUP" or (source.type == "TEX_COORD" and link.from_socket.name == "UV"):
-            # Add-ons that place textures by groups export them themselves.
+            # Add-ons with node groups for UVs export the placement themselves.
             return _rounded("", matrix, wraps_differ)
         if source.type == "REROUTE":
             socket = source.inputs[0]

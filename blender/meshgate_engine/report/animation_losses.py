@@ -1,4 +1,4 @@
-"""Reports clips, and parts of clips, that a target cannot hold and that no count shows."""
+"""Reports clips, and parts of clips, that a target cannot hold and that are in no count."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from ..job import Job
 from ..materials import texture_usage
 
 # Parts of clips, in the order of the report.
-_PARTS = ("lights", "cameras", "shown")
+_PARTS = ("lights", "cameras", "visibility")
 _TOLERANCE = 1e-3  # smaller differences of speed and repetition are none
 
 
@@ -66,12 +66,13 @@ def _is_altered(strip: bpy.types.NlaStrip) -> bool:
 
 
 def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:
+    """The parts in which a group of clips changes anything: of ``_PARTS``, or one that every clip holds."""
     for clip in group:
         for owner, slot in clip.parts:
             # Only the viewport shows the colour of an object.
             for path in clips.changed_paths(clip.action, slot) - {"color"}:
-                visibility = path in {"hide_viewport", "hide_render"}
-                yield {"LIGHT": "lights", "CAMERA": "cameras"}.get(owner.id_type, "shown" if visibility else "rest")
+                other = "visibility" if path in {"hide_viewport", "hide_render"} else "held by every clip"
+                yield {"LIGHT": "lights", "CAMERA": "cameras"}.get(owner.id_type, other)
 
 
 def _is_animated(material: bpy.types.Material) -> bool:

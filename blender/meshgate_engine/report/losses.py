@@ -24,7 +24,7 @@ KINDS = {
     "other clips": ("", "", "{count} of {total} clips ({names})"),
     "lights": ("the lights' part of 1 clip", "the lights' part of {count} clips"),
     "cameras": ("the cameras' part of 1 clip", "the cameras' part of {count} clips"),
-    "shown": ("what is shown and hidden in 1 clip", "what is shown and hidden in {count} clips"),
+    "visibility": ("what is shown and hidden in 1 clip", "what is shown and hidden in {count} clips"),
     "strips": ("how 1 strip of NLA tracks is played", "how {count} strips of NLA tracks are played"),
     "blend shape values": ("the values of blend shapes",),
     "mesh motion": ("the motion of 1 mesh", "the motion of {count} meshes"),
@@ -67,7 +67,7 @@ KINDS = {
 # Reason -> the words for one, and for many.
 REASONS = {
     "holds none": ("{target} holds none",),
-    "written without": ("{target} is written without",),
+    "not written": ("Blender's exporter does not write it",),
     "not read": ("it is not read",),
     "names": ("{first}",),
     "active scene": ("only the active one is converted",),
@@ -87,8 +87,8 @@ REASONS = {
     "skinned": ("{target} holds none beside a skeleton or blend shapes",),
     "changing materials": ("{target} holds none that change with time",),
     "no cutoff": ("{target} holds no cutoff",),
-    "lit only": ("{target} holds no other",),
-    "no mix": ("{target} holds no mix of them",),
+    "lit only": ("{target} has no unlit materials",),
+    "no mix": ("{target} cannot combine textures with vertex colours",),
     "as they are": ("{target} holds it as it is", "{target} holds them as they are"),
     "UVs only": ("{target} cannot hold it", "{target} cannot hold them"),
     "UVs of the colour": ("{target} holds those of its material's colour alone",),

@@ -1,4 +1,4 @@
-"""Reports objects, bone weights and features of materials that a target cannot hold and that no count shows."""
+"""Reports objects, bone weights and features of materials that a target cannot hold and that are in no count."""
 
 from collections import Counter
 
@@ -11,8 +11,6 @@ from ..materials import features, texture_usage
 
 # Blender's types of objects that few formats hold, in the order of the report.
 _KINDS = ("GREASEPENCIL", "POINTCLOUD", "VOLUME", "CURVES", "SPEAKER", "LIGHT_PROBE")
-# Features of materials that USD holds, but Blender's exporter does not write.
-_UNWRITTEN_BY_USD = {"ambient occlusion", "specular colour"}
 
 
 def report_lost_objects(job: Job) -> None:
@@ -36,7 +34,7 @@ def report_lost_features(job: Job) -> None:
             held = word in row.material_features and (row.textured_features or not is_texture)
             lost[word] += not held
     for word, count in sorted(lost.items()):
-        reason = "written without" if row.module == "usd" and word in _UNWRITTEN_BY_USD else "holds none"
+        reason = "not written" if word in row.unwritten_features else "holds none"
         job.lose("feature", count, reason, name=word)
 
 

@@ -1,9 +1,8 @@
 """Reports lost textures, by name."""
 
-import re
 from pathlib import Path
 
-from ..formats import glb_container
+from .. import formats
 from ..job import Job
 from ..materials import image_encoding, texture_files, texture_usage
 
@@ -29,14 +28,7 @@ def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, 
 
 def names_in_result(job: Job) -> list[str]:
     """The names of the textures in a result that is not read back."""
-    if job.output_format == "obj":
-        libraries = Path(job.output).parent.glob("*.mtl")
-        lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]
-        # There may be options before the name, and spaces in it: map_Bump -bm 1.0 my bump.png
-        found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
-        return sorted({texture_files.base_name(line[1].strip()) for line in found if line})
-    document, _buffer = glb_container.load(Path(job.output))
-    return [image.get("name", "") for image in document.get("images", [])]
+    return formats.module(job.output_format).texture_names(Path(job.output))
 
 
 def _plain(name: str) -> str:

@@ -28,7 +28,7 @@ _NO_REPORT, _NO_SPACE = 70, 28
 # The descriptors that a child has besides 0, 1 and 2: its progress pipe, and until it is in the sandbox the channel to
 # the zygote (``runtime/thread_limit.py``).
 _PROGRESS_FD, _CHANNEL_FD = 3, 4
-# The difference between hard and soft memory limit, in bytes: a report that the soft one was met takes memory.
+# The hard memory limit minus the soft one, in bytes: writing the report of a met limit takes memory, too.
 _MEMORY_RESERVE = 32 << 20
 # A disk with fewer free bytes is full.
 _NO_ROOM = 64 << 10
@@ -144,7 +144,7 @@ def _set_limits(limits: dict) -> None:
         (resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"]),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        # No limit can be above the one of this process.
+        # This process cannot set a limit above its own.
         given = resource.getrlimit(kind)[1]
         if given != resource.RLIM_INFINITY:
             soft, hard = min(soft, given), min(hard, given)

@@ -18,9 +18,9 @@ _FINISHED = b"finished"
 _STOP_CHECKS, _STOP_CHECK_PAUSE = 10, 0.0002
 # The flag in a thread's stat that it is exiting: it runs no more instructions of its own.
 _PF_EXITING = 0x4
-# Steps of progress that may follow each other at once, and how many more a second.
+# How many steps of progress may follow at once, and how many more each second.
 _BURST, _RATE = 32.0, 20.0
-# A child that crashed above this share of its memory limit has met the limit.
+# A child that crashed above this share of its memory limit counts as stopped by the limit.
 _NEAR_LIMIT = 0.95
 
 # Messages of C++, Blender, Python and glibc when memory runs out.
@@ -108,7 +108,7 @@ class Child:
         self._check_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
-            if self.takes_too_much(disk_usage.held(self.pid)):
+            if self.takes_too_much(disk_usage.deleted_open_bytes(self.pid)):
                 self.kill()
                 return
         state = _state(self.pid)
@@ -138,6 +138,7 @@ class Child:
         return {**end, "peak_memory_bytes": peak, "cpu_seconds": round(cpu, 3)}
 
     def log(self) -> str:
+        """The end of the child's output, without control characters."""
         text = self._log.decode("utf-8", "replace")
         return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text).strip()
 
@@ -149,7 +150,7 @@ class Child:
         if self.hangs:
             return {"how": "hang"}
         if self.finished:
-            # It counts as finished, whether it exited or was killed afterwards.
+            # A finished child succeeded, even if it was killed afterwards.
             return {"how": "exit", "status": 0}
         if os.WIFEXITED(status):
             return {"how": "exit", "status": os.WEXITSTATUS(status)}

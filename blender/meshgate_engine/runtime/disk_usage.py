@@ -24,7 +24,7 @@ def used(folder: str) -> int | None:
                     entries += 1
                     if entries > _MOST_ENTRIES or depth > _DEEPEST:
                         return None
-                    # It may be removed meanwhile.
+                    # The child may remove it meanwhile.
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
                         total += status.st_blocks * _BLOCK
@@ -36,7 +36,7 @@ def used(folder: str) -> int | None:
     return total
 
 
-def held(pid: int) -> int:
+def deleted_open_bytes(pid: int) -> int:
     """Bytes of removed files that a process keeps open; its memory limit bounds files that it maps."""
     files: dict[tuple[int, int], int] = {}
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:

@@ -82,7 +82,9 @@ def _disable_vrm_handlers(bpy) -> Iterator[tuple[list, list]]:
     """Takes the VRM add-on's handlers out of Blender's lists; returns each list with those that it had.
 
     At the first change of any scene the add-on would append its shaders to it, which end up in a .blend and cost as
-    much time as a small conversion.
+    much time as a small conversion. Cause: ``mtoon1_handler.depsgraph_update_post``, which ``registration.py`` adds.
+    Upstream: https://github.com/saturday06/VRM-Addon-for-Blender/issues/989. VRM add-on 4.10.2; it can go when the
+    add-on has an option to append no shaders. Not by ``patched``, since it lasts until a child needs the add-on.
     """
     for name in dir(bpy.app.handlers):
         handlers = getattr(bpy.app.handlers, name)

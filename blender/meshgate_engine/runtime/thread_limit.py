@@ -37,7 +37,7 @@ _CONTINUE = 1
 _APPEARS_WITHIN = 0.02
 # How long the zygote waits for a request that the kernel announced, in seconds.
 _PATIENCE = 0.25
-# A child with more refused requests is killed, as each answer takes time of the zygote.
+# The zygote kills a child with more refused requests, since each answer takes its time.
 _MOST_REFUSALS = 1000
 
 
@@ -90,8 +90,8 @@ class Alarm:
             raise TimeoutError
 
 
-class Gate:
-    """Answers the requests of one child, in the zygote."""
+class ThreadGate:
+    """Answers one child's requests for threads, in the zygote."""
 
     def __init__(self, child: child_monitor.Child, channel: socket.socket, alarm: Alarm) -> None:
         self._child, self._channel, self._alarm = child, channel, alarm
@@ -115,7 +115,7 @@ class Gate:
         try:
             identity, asking = self._request()
         except TimeoutError:
-            # It announced a request and interrupted it by a signal, which no conversion does.
+            # The child announced a request and interrupted it by a signal, which no conversion does.
             self._child.refused_threads += 1
             self._child.kill()
             return False
@@ -134,7 +134,7 @@ class Gate:
         return True
 
     def detach(self) -> list[int]:
-        """The file descriptors that it has open, which the caller has to close."""
+        """Gives up its open file descriptors and returns them; the caller has to close them."""
         return [self._channel.detach()] + ([] if self.listener is None else [self.listener])
 
     def _pending(self) -> int:

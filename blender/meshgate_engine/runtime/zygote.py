@@ -133,7 +133,7 @@ class _Zygote:
         self._needs_tidying = needs_tidying
         self._forked = 0
         self._children: dict[int, child_monitor.Child] = {}
-        self._gates: dict[int, thread_limit.Gate] = {}
+        self._gates: dict[int, thread_limit.ThreadGate] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(peer, selectors.EVENT_READ, None)
         # The end of a child wakes the selector through this pipe.
@@ -182,7 +182,7 @@ class _Zygote:
             each.check(self._hang_after)
             self._forward_progress(each)
             if each.finished and not each.killed:
-                # Its end is told before the kernel has freed its memory.
+                # The supervisor hears of it before the kernel has freed the child's memory.
                 each.kill()
                 if each.has_stopped() and not each.takes_too_much():
                     self._send("finished", id=each.number)
@@ -234,7 +234,7 @@ class _Zygote:
             os.close(fd)
         each = child_monitor.Child(command, pid, before, log, progress)
         self._children[pid] = each
-        self._gates[pid] = thread_limit.Gate(each, socket.socket(fileno=channel), self._alarm)
+        self._gates[pid] = thread_limit.ThreadGate(each, socket.socket(fileno=channel), self._alarm)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._take_listener(pid))
         for fd, read in ((log, each.read_log), (progress, each.read_progress)):
             os.set_blocking(fd, False)

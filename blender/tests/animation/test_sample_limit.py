@@ -92,7 +92,7 @@ def test_long_motion_is_refused_before_it_is_baked(tmp_path):
         # Ten thousand frames of a skeleton, and an hour at 60 frames per second of as many objects as the limit allows.
         (10_000, 61, sample_limit.MOST_SAMPLES),
         (216_000, 46, sample_limit.MOST_SAMPLES),
-        (216_000, 61, sample_limit.MOST_PLAYED),
+        (216_000, 61, sample_limit.MOST_TIMELINE_SAMPLES),
         (sample_limit.LAST_FRAME - 1, 9, sample_limit.MOST_SAMPLES),
     ],
 )

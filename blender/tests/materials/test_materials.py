@@ -261,7 +261,7 @@ def test_unsupported_material_features_are_reported(tmp_path, target, word):
     report = convert(tmp_path / "c", gltf(tmp_path, {"metallicRoughnessTexture": ORM}, **more), target)
     why = f"{target} holds none" if holders else "it is not read"
     if target == USD and word in {"ambient occlusion", "specular colour"}:
-        why = "usdz is written without"
+        why = "Blender's exporter does not write it"
     assert report["losses"] == ([] if target in holders else [f"1 material loses its {word}: {why}"])
 
 
@@ -308,17 +308,17 @@ def test_unsupported_wrap_modes_are_reported_if_visible(tmp_path, sampler, place
     for target in (FBX, OBJ):
         source = gltf(tmp_path, {"baseColorTexture": {"index": 0, **place}}, sampler=sampler)
         report = convert(tmp_path / target, source, target)
-        clause = f"1 texture may repeat otherwise beyond the edges: {target} holds not how"
+        clause = f"1 texture may repeat differently beyond the edges: {target} cannot hold the wrap mode"
         assert report["warnings"] == ([clause] if target in targets else [])
 
 
 @pytest.mark.parametrize("target", ALL)
 def test_textures_with_nearest_filtering_give_a_warning(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, sampler={"magFilter": 9728, "minFilter": 9728}), target)
-    assert report["warnings"] == [f"1 texture may look smoothed: {target} holds no sharp pixels"]
+    assert report["warnings"] == [f"1 texture may look smoothed: {target} has no setting for sharp pixels"]
 
 
-def test_occlusion_packed_with_metal_and_roughness_is_kept(tmp_path):
+def test_occlusion_merged_with_metal_and_roughness_is_kept(tmp_path):
     source = gltf(tmp_path, {"metallicRoughnessTexture": ORM}, occlusionTexture=DIRT)
     report = convert(tmp_path / "c", source, "glb")
     assert report["packed_textures"] == 1

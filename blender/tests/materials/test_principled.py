@@ -1,4 +1,4 @@
-"""Textures of tinted, packed and unlit materials are kept, and the report names what a target cannot hold."""
+"""Tinted and unlit textures, and channels of one image, are kept; the report names what a target cannot hold."""
 
 import bpy
 import pytest
@@ -8,7 +8,7 @@ from meshgate_engine.formats import glb_container
 from models import box, material, picture
 
 UNLIT = {"extensions": {"KHR_materials_unlit": {}}}
-PACKED = {"metallicRoughnessTexture": {"index": 1}, "roughnessFactor": 0.5}
+METAL_AND_ROUGHNESS = {"metallicRoughnessTexture": {"index": 1}, "roughnessFactor": 0.5}
 
 
 def _sockets(path: str) -> dict:
@@ -56,7 +56,9 @@ def test_usd_holds_the_tint_of_a_texture(tmp_path, also):
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdz"])
 def test_a_texture_tinted_by_vertex_colours_is_kept(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, coloured=True), target)
-    assert report["losses"] == [f"the tint of 1 texture by vertex colours: {target} holds no mix of them"]
+    assert report["losses"] == [
+        f"the tint of 1 texture by vertex colours: {target} cannot combine textures with vertex colours"
+    ]
     assert report["output"]["textures"] == report["output"]["vertex_colours"] == 1
 
 
@@ -64,15 +66,15 @@ def test_a_texture_tinted_by_vertex_colours_is_kept(tmp_path, target):
 @pytest.mark.parametrize("blend", [{}, {"alphaMode": "BLEND"}])
 def test_an_unlit_texture_is_kept(tmp_path, target, blend):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, **UNLIT, **blend), target)
-    assert report["losses"] == [f"1 unlit material became lit: {target} holds no other"]
+    assert report["losses"] == [f"1 unlit material became lit: {target} has no unlit materials"]
     found = in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))
     assert found["Base Color"][0] == "base"
     assert (target == "obj") or isinstance(found["Alpha"], tuple) == bool(blend)
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj"])
-def test_packed_channels_become_separate_images(tmp_path, target):
-    report = convert(tmp_path / "c", gltf(tmp_path, PACKED), target)
+def test_channels_of_one_image_become_separate_images(tmp_path, target):
+    report = convert(tmp_path / "c", gltf(tmp_path, METAL_AND_ROUGHNESS), target)
     assert report["losses"] == report["warnings"] == []
     found = in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))
     assert found["Base Color"][0] == "base"
@@ -80,7 +82,7 @@ def test_packed_channels_become_separate_images(tmp_path, target):
     assert found["Roughness"][:2] == ("orm_roughness", pytest.approx(0.5 * 200 / 255, abs=0.003))
 
 
-def _packed_and_coat() -> None:
+def _metal_roughness_and_coat() -> None:
     """A material with a texture of two channels, and with one that FBX and OBJ cannot hold."""
     item = box("Box")
     made = material("Metal", picture("colour.png"))
@@ -98,7 +100,7 @@ def _packed_and_coat() -> None:
 
 @pytest.mark.parametrize(("target", "read_back"), [("obj", False), ("fbx", True)])
 def test_separated_channels_do_not_hide_a_lost_texture(tmp_path, target, read_back):
-    report = convert(tmp_path / "c", build(tmp_path, _packed_and_coat), target, read_back=read_back)
+    report = convert(tmp_path / "c", build(tmp_path, _metal_roughness_and_coat), target, read_back=read_back)
     assert report["losses"] == ["1 of 3 textures did not come out: coat.png"]
 
 

@@ -160,12 +160,12 @@ def test_alembic_holds_face_corner_colours_from_usd(tmp_path):
     assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
 
 
-def _four_textures(packed: bool) -> None:
+def _four_textures(merged: bool) -> None:
     item = box("Box")
     made = material("Metal", picture("colour.png"))
     item.data.materials.append(made)
     tree = made.node_tree
-    for name, blue in (("Metallic", 0.3), ("Roughness", 0.6)) if packed else (("Emission Color", 0.3),):
+    for name, blue in (("Metallic", 0.3), ("Roughness", 0.6)) if merged else (("Emission Color", 0.3),):
         node = tree.nodes.new("ShaderNodeTexImage")
         node.image = picture(f"{name}.png", blue=blue)
         tree.links.new(node.outputs["Color"], tree.nodes["Principled BSDF"].inputs[name])
@@ -179,12 +179,12 @@ def _glowing() -> None:
     _four_textures(False)
 
 
-@pytest.mark.parametrize(("builder", "before", "after", "packed"), [(_metal, 3, 2, 1), (_glowing, 2, 2, 0)])
-def test_textures_packed_into_channels_are_counted(tmp_path, builder, before, after, packed):
+@pytest.mark.parametrize(("builder", "before", "after", "merged"), [(_metal, 3, 2, 1), (_glowing, 2, 2, 0)])
+def test_textures_merged_into_channels_are_counted(tmp_path, builder, before, after, merged):
     report = convert(tmp_path / "c", build(tmp_path, builder), "glb")
     counts = report["input"]["textures"], report["output"]["textures"], report["packed_textures"]
-    assert counts == (before, after, packed)
-    assert len(report["warnings"]) == packed
+    assert counts == (before, after, merged)
+    assert len(report["warnings"]) == merged
 
 
 def _five_bones() -> None:

@@ -56,12 +56,12 @@ def test_disk_usage_of_unreadable_folders_is_unknown(tmp_path, monkeypatch):
 
 
 def test_disk_usage_counts_deleted_files_while_open(tmp_path):
-    before = disk_usage.held(os.getpid())
+    before = disk_usage.deleted_open_bytes(os.getpid())
     write(tmp_path / "a")
     with open(tmp_path / "a") as file:
-        assert disk_usage.held(os.getpid()) == before
+        assert disk_usage.deleted_open_bytes(os.getpid()) == before
         os.remove(tmp_path / "a")
         twice = os.dup(file.fileno())
-        assert before + MIB <= disk_usage.held(os.getpid()) < before + 2 * MIB
+        assert before + MIB <= disk_usage.deleted_open_bytes(os.getpid()) < before + 2 * MIB
         os.close(twice)
-    assert disk_usage.held(os.getpid()) == before
+    assert disk_usage.deleted_open_bytes(os.getpid()) == before

@@ -17,7 +17,7 @@ TRUSTED_PROXIES: {{ join "," . | quote }}
 DATA_DIR: /var/lib/meshgate
 {{- $work := include "meshgate.mebibytes" .Values.workSizeLimit | int64 }}
 {{- if not (hasKey .Values.config "MAX_UPLOADS_SIZE") }}
-# Unfinished uploads take half of the work folder's space at most.
+# Unfinished uploads take at most half of the work folder's space.
 MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSize | int64)) (div $work 2) }}MiB
 {{- end }}
 {{- if not (hasKey .Values.config "DATA_MAX_SIZE") }}
@@ -25,7 +25,7 @@ MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSi
 # Results take five of six parts of the claim.
 DATA_MAX_SIZE: {{ div (mul 5 (include "meshgate.mebibytes" .Values.persistence.size | int64)) 6 }}MiB
 {{- else if not .Values.storage.url }}
-# Results are beside the work, and take a quarter of its space.
+# Results share the disk space of running conversions, and take a quarter of it.
 DATA_MAX_SIZE: {{ div $work 4 }}MiB
 {{- end }}
 {{- end }}

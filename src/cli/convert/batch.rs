@@ -10,16 +10,17 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::args::Args;
-use super::outcome::{Done, Success, Tally};
-use super::plan::{self, Job, Origin};
+use super::outcome::{EndedConversion, Success, Tally};
+use super::plan::{self, Origin, PlannedConversion};
 use super::progress::{Bar, Progress};
 use super::{cache, print, write};
 use crate::app;
+use crate::cli::failure::{Failure, INTERRUPTED};
+use crate::cli::output::warn;
 use crate::cli::setting_flags::RunSettings;
-use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
-use crate::intake::{NamedFile, Sent, Source};
+use crate::intake::{FileSource, NamedFile, Source};
 use crate::shutdown::Signals;
 
 /// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
@@ -28,8 +29,7 @@ const CLEAN_UP: Duration = Duration::from_millis(400);
 /// State that all conversions share.
 struct Shared {
     converter: Arc<Converter>,
-    /// `None`: no cache; everything is converted.
-    cache: Option<cache::Cache>,
+    conversions: cache::Conversions,
     args: Args,
     timeout: Duration,
     /// Set when the user interrupts the run.
@@ -41,25 +41,25 @@ struct Shared {
     stdin: tokio::sync::OnceCell<PathBuf>,
 }
 
-/// Runs all `jobs` and prints the outcome of each.
+/// Runs all `conversions` and prints the outcome of each.
 ///
 /// # Errors
 /// Why no conversion can start, or why output fails.
 pub async fn run(
-    jobs: Vec<Job>,
+    conversions: Vec<PlannedConversion>,
     args: Args,
     settings: &RunSettings,
     bars: MultiProgress,
 ) -> Result<Tally, Failure> {
     let mut signals = Signals::new().map_err(Failure::io("listen for signals"))?;
-    let progress = Progress::new(jobs.len(), bars);
-    let mut printer = print::Printer::new(&jobs, &args, progress.is_drawn());
-    let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
+    let progress = Progress::new(conversions.len(), bars);
+    let mut printer = print::Printer::new(&conversions, &args, progress.is_drawn());
+    let mut tally = Tally { planned: conversions.len(), ..Tally::default() };
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let at_once = settings.at_once.unwrap_or_else(processors).min(jobs.len()).max(1);
+    let at_once = settings.at_once.unwrap_or_else(processors).min(conversions.len()).max(1);
     let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
-        cache: cache::open(settings, &converter).await?,
+        conversions: cache::open(settings, &converter).await?,
         converter,
         args,
         timeout: settings.timeout,
@@ -72,17 +72,17 @@ pub async fn run(
         stdin: tokio::sync::OnceCell::new(),
     });
 
-    let mut waiting = jobs.into_iter().enumerate();
+    let mut waiting = conversions.into_iter().enumerate();
     let mut running = JoinSet::new();
     let result = loop {
         while running.len() < at_once
-            && let Some((index, job)) = waiting.next()
+            && let Some((index, planned)) = waiting.next()
         {
-            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&job)));
+            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&planned)));
             running.spawn(async move {
                 let started = Instant::now();
-                let result = shared.convert(&job, &bar).await;
-                Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
+                let result = shared.run_one(&planned, &bar).await;
+                EndedConversion { index, planned, seconds: started.elapsed().as_secs_f64(), result }
             });
         }
         let next = tokio::select! {
@@ -94,10 +94,10 @@ pub async fn run(
         };
         let line = match next {
             None => break Ok(()),
-            Some(Ok(done)) => {
+            Some(Ok(finished)) => {
                 progress.advance();
-                printer.count(&done, &mut tally);
-                progress.print(|| printer.done(done))
+                printer.count(&finished, &mut tally);
+                progress.print(|| printer.print(finished))
             }
             // A panic ends one conversion; the others continue.
             Some(Err(error)) => {
@@ -121,7 +121,7 @@ pub async fn run(
 }
 
 /// Stops the running conversions and the engine.
-async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signals, hurry: bool) {
+async fn end(shared: Arc<Shared>, mut running: JoinSet<EndedConversion>, mut signals: Signals, hurry: bool) {
     // A second Ctrl-C skips the clean-up.
     let impatient = tokio::spawn(async move {
         signals.next().await;
@@ -134,9 +134,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     shared.files.close();
     let limit = if hurry { CLEAN_UP } else { Duration::from_secs(10) };
     let _ = timeout(limit, shared.files.wait()).await;
-    if let Some(cache) = shared.cache.as_ref().filter(|_| !hurry)
-        && let Err(trouble) = cache.finish().await
-    {
+    if !hurry && let Err(trouble) = shared.conversions.finish().await {
         warn(&[format!("the store fails; results may not be cached: {trouble}")]);
     }
     let _ = timeout(limit, shared.converter.executor().shutdown()).await;
@@ -144,30 +142,25 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
 }
 
 impl Shared {
-    async fn convert(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
-        write::check_free(&job.output, self.args.force)?;
-        let sources = match &job.input.origin {
+    async fn run_one(&self, planned: &PlannedConversion, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
+        write::check_free(&planned.output, self.args.force)?;
+        let sources = match &planned.input.origin {
             Origin::File(path) => Source::FileWithSiblings(path.clone()),
             Origin::Folder(path) => Source::Folder(path.clone()),
             Origin::Stdin => {
                 let path = self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone();
-                Source::Files(vec![NamedFile { name: self.stdin_name(), file: Sent::UserFile(path) }])
+                Source::Files(vec![NamedFile { name: self.stdin_name(), file: FileSource::UserFile(path) }])
             }
         };
         let spec = Spec {
             sources,
             main: self.args.main.clone(),
-            target: job.target,
-            options: self.args.options_for(job.target),
+            target: planned.target,
+            options: self.args.options_for(planned.target),
             timeout: self.timeout,
         };
-        let on_stage = |stage, fraction| bar.stage(stage, fraction);
-        let result = match &self.cache {
-            Some(cache) => cache.result(spec, bar).await,
-            None => self.converter.convert(spec, &on_stage).await.map(cache::Files::of),
-        };
-        let result = result.map_err(|error| self.with_cause(error))?;
-        let output = job.output.clone();
+        let result = self.conversions.result(spec, bar).await.map_err(|error| self.with_cause(error))?;
+        let output = planned.output.clone();
         let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // `result` moves here: its folder must exist until the files are copied.

@@ -1,4 +1,4 @@
-//! The result cache of the command line, which a service may share.
+//! The conversions of the command line, and their cache, which a service may share.
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -13,11 +13,12 @@ use zip::ZipArchive;
 use super::progress::Bar;
 use crate::app;
 use crate::cache;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::cli::setting_flags::RunSettings;
+use crate::config;
 use crate::conversion::{
-    Accepts, Artifact, Content, Converted, Converter, Input, Outcome, Request, ResultCache, Service, Spec,
-    blocking, is_harmless, may_go_beside,
+    Accepts, Artifact, Content, Converted, Converter, FinishedConversion, Input, Request, ResultCache,
+    Service, Spec, blocking, is_harmless, may_go_beside,
 };
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
@@ -28,14 +29,15 @@ use crate::storage::{self, Storage};
 /// Longest sweep of the store at the end of a run; the user is waiting.
 const SWEEPING: Duration = Duration::from_secs(3);
 
-/// Serves repeated conversions from the store.
-pub struct Cache {
+/// Converts, and serves repeated conversions from the store if the cache is on.
+pub struct Conversions {
     service: Service,
-    storage: Storage,
+    /// `None`: the cache is off.
+    storage: Option<Storage>,
 }
 
 /// A result's files.
-pub struct Files {
+pub struct ResultFiles {
     pub report: Report,
     /// The main file first.
     pub paths: Vec<PathBuf>,
@@ -45,43 +47,48 @@ pub struct Files {
     _kept: Box<dyn Any + Send>,
 }
 
-/// Opens the cache; `None` if it is off.
+/// Opens the cache, if it is on. If it is off, no setting of the store or of Redis matters.
 ///
 /// # Errors
 /// A mistake in the settings.
-pub async fn open(settings: &RunSettings, converter: &Arc<Converter>) -> Result<Option<Cache>, Failure> {
-    let Some(cache) = settings.cache else { return Ok(None) };
-    let storage = app::storage(&settings.storage, &settings.engine).map_err(Failure::Usage)?;
+pub async fn open(settings: &RunSettings, converter: &Arc<Converter>) -> Result<Conversions, Failure> {
     let metrics = Arc::new(Metrics::new()?);
-    let redis = app::redis(settings.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;
-    let index = app::index(Some(cache), &storage, redis.as_ref());
+    let (cache, redis, location) = match settings.cache {
+        Some(cache) => (Some(cache), settings.redis.as_ref(), settings.storage.location.clone()),
+        None => (None, None, None),
+    };
+    let stored = config::Storage { location, ..settings.storage.clone() };
+    let storage = app::storage(&stored, &settings.engine).map_err(Failure::Usage)?;
+    let redis = app::redis(redis, &metrics).await.map_err(Failure::Usage)?;
+    let index = app::index(cache, &storage, redis.as_ref());
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     let service = Service::new(Arc::clone(converter), results, metrics, CancellationToken::new());
-    Ok(Some(Cache { service, storage }))
+    Ok(Conversions { service, storage: cache.map(|_| storage) })
 }
 
-impl Cache {
+impl Conversions {
     /// Waits until everything is stored, and sweeps the store, since no service may run to do so.
     ///
     /// # Errors
     /// Why the store fails. The conversions have succeeded, so a warning is enough.
     pub async fn finish(&self) -> Result<(), storage::Error> {
+        let Some(storage) = &self.storage else { return Ok(()) };
         self.service.cache().finish().await;
-        if self.storage.trouble().is_none() {
-            let sweep = self.storage.sweep_if_due(SystemTime::now());
+        if storage.trouble().is_none() {
+            let sweep = storage.sweep_if_due(SystemTime::now());
             // What it has removed by the timeout stays removed.
             if let Ok(done) = tokio::time::timeout(SWEEPING, sweep).await {
                 done?;
             }
         }
-        self.storage.trouble().map_or(Ok(()), Err)
+        storage.trouble().map_or(Ok(()), Err)
     }
 
     /// Returns the result from the store, or converts.
     ///
     /// # Errors
     /// Why the model could not be converted.
-    pub async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<Files, ConversionError> {
+    pub async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<ResultFiles, ConversionError> {
         let folder = self.service.converter().work().new_folder();
         let Spec { sources, main, target, options, timeout } = spec;
         let request = Request {
@@ -92,23 +99,28 @@ impl Cache {
             timeout,
             folder: folder.clone(),
             client: Client::Local,
+            is_job: false,
             owner: None,
             requested_at: Instant::now(),
             bypass_cache: false,
             accepts: Accepts { report: true, ..Accepts::default() },
         };
         let bar = Arc::clone(bar);
-        let answer = self.service.convert(request, move |stage, fraction| bar.stage(stage, fraction)).await;
+        let on_stage = move |stage, fraction| bar.stage(stage, fraction);
+        if self.storage.is_none() {
+            return self.service.convert_uncached(request, on_stage).await.map(ResultFiles::of);
+        }
+        let answer = self.service.convert(request, on_stage).await;
         let Converted { info, content, report } = answer.result?;
         let (content, report) = match (content, report) {
-            (Content::Made(artifact), _) => return Ok(Files::made(artifact)),
+            (Content::Made(artifact), _) => return Ok(ResultFiles::made(artifact)),
             (Content::Stored(content), Some(report)) => (content, report),
             _ => return Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
         };
         let files = blocking(move |_| {
             let written = write(content, &info, &folder);
             let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
-            Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
+            Ok(ResultFiles { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
         });
         files.await
     }
@@ -162,15 +174,15 @@ fn extract(
     Ok(files)
 }
 
-impl Files {
+impl ResultFiles {
     /// The files of a conversion that has just run.
-    pub fn of(outcome: Outcome) -> Self {
-        let Outcome { report, folder, files: paths, memory, .. } = outcome;
+    fn of(conversion: FinishedConversion) -> Self {
+        let FinishedConversion { report, folder, files: paths, memory, .. } = conversion;
         Self { report, paths, cached: false, _kept: Box::new((folder, memory)) }
     }
 
     fn made(made: Arc<Artifact>) -> Self {
-        let (report, paths) = (made.outcome.report.clone(), made.outcome.files.clone());
+        let (report, paths) = (made.conversion.report.clone(), made.conversion.files.clone());
         Self { report, paths, cached: false, _kept: Box::new(made) }
     }
 }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::plan::{Input, Origin, is_model};
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 
 /// Checks that all of `given` exist. A missing file may be a value after a switch (`--draco maybe`); other errors would
 /// hide that.
 ///
 /// # Errors
 /// A usage error when one does not exist.
-pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
+pub fn check_existence(given: &[PathBuf]) -> Result<(), Failure> {
     given.iter().try_for_each(|path| single(path).map(drop))
 }
 

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use indicatif::MultiProgress;
 
-use super::{FAILED, Failure, INTERRUPTED};
+use super::failure::{FAILED, Failure, INTERRUPTED};
 use crate::domain::options::Packaging;
 pub use args::Args;
 use outcome::Tally;
-use plan::{Destination, Job, Origin, Output};
+use plan::{Destination, Origin, Output, PlannedConversion};
 
 /// Longest removal of the conversions' folders after everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(10);
@@ -36,14 +36,14 @@ const LAST_WORK_INTERRUPTED: Duration = Duration::from_millis(50);
 /// A usage error, or why no conversion can start. A failed conversion is in the exit code.
 pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
     let mut settings = args.run.check(&args.engine)?;
-    let jobs = plan(&mut args)?;
+    let conversions = plan(&mut args)?;
     settings.cache = settings.cache.filter(|_| !args.no_cache);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(Failure::io("start the runtime"))?;
-    let tally = runtime.block_on(batch::run(jobs, args, &settings, bars));
+    let tally = runtime.block_on(batch::run(conversions, args, &settings, bars));
     let interrupted = tally.as_ref().map_or(true, |tally| tally.interrupted);
     runtime.shutdown_timeout(if interrupted { LAST_WORK_INTERRUPTED } else { LAST_WORK });
     Ok(match tally? {
@@ -54,8 +54,8 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
 }
 
 /// Turns the arguments into a list of conversions.
-fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
-    inputs::are_there(&args.inputs)?;
+fn plan(args: &mut Args) -> Result<Vec<PlannedConversion>, Failure> {
+    inputs::check_existence(&args.inputs)?;
     let mut seen = HashSet::new();
     args.to.retain(|target| seen.insert(*target));
     let single = matches!(args.inputs.as_slice(), [one] if !one.is_dir() || looks_like_file(&args.output));
@@ -89,7 +89,7 @@ fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
     {
         return Err(Failure::Usage(error.detail));
     }
-    plan::jobs(&inputs, &destination, &targets, as_zip).map_err(Failure::Usage)
+    plan::conversions(&inputs, &destination, &targets, as_zip).map_err(Failure::Usage)
 }
 
 /// Whether OUT names a file; a folder as IN is then one model.
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_named_zip_is_packed_as_a_zip() {
+    fn an_output_named_zip_becomes_a_zip() {
         let mut args = parsed("convert - -o x.zip --to obj");
         plan(&mut args).unwrap();
         assert_eq!(args.flags.0.packaging, Packaging::Zip);

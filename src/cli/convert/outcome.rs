@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::plan::Job;
+use super::plan::PlannedConversion;
 use crate::cli::humanize;
 use crate::domain::{ConversionError, Report};
 
-/// A finished conversion.
+/// A planned conversion that has ended, successful or not.
 #[derive(Debug)]
-pub struct Done {
-    /// The index of its job in the plan.
+pub struct EndedConversion {
+    /// Its index in the plan.
     pub index: usize,
-    pub job: Job,
+    pub planned: PlannedConversion,
     pub seconds: f64,
     pub result: Result<Success, ConversionError>,
 }
@@ -41,7 +41,7 @@ pub struct Tally {
 /// The outcome of a conversion, for people and exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ending {
+pub enum ConversionOutcome {
     Succeeded,
     /// The pair is impossible, and the run has other targets.
     Skipped,
@@ -49,15 +49,15 @@ pub enum Ending {
 }
 
 /// The main file that was written, or that a failed conversion would have written.
-pub fn output(done: &Done) -> String {
-    let written = done.result.as_ref().ok().and_then(|success| success.written.first());
-    written.map_or_else(|| done.job.output.name(), |path| path.display().to_string())
+pub fn output(finished: &EndedConversion) -> String {
+    let written = finished.result.as_ref().ok().and_then(|success| success.written.first());
+    written.map_or_else(|| finished.planned.output.name(), |path| path.display().to_string())
 }
 
 /// The error for people: `an obj file has no skeleton` if skipped, else the sentence with its code.
-pub fn reason(error: &ConversionError, ending: Ending) -> String {
-    match ending {
-        Ending::Skipped => humanize::name(&error.detail),
+pub fn reason(error: &ConversionError, outcome: ConversionOutcome) -> String {
+    match outcome {
+        ConversionOutcome::Skipped => humanize::name(&error.detail),
         _ => format!("{} ({})", humanize::name(&error.detail), error.code),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::Format;
 
 /// A usage error, in one sentence.
-type Usage = String;
+type UsageError = String;
 
 /// The destination of all results.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum Output {
 
 /// One conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub struct PlannedConversion {
     pub input: Input,
     pub target: Format,
     pub output: Output,
@@ -68,7 +68,7 @@ pub fn destination(
     is_folder: bool,
     single: bool,
     to: &[Format],
-) -> Result<(Destination, Vec<Format>), Usage> {
+) -> Result<(Destination, Vec<Format>), UsageError> {
     if out == Path::new("-") {
         return match to {
             [target] if single => Ok((Destination::One(Output::Stdout), vec![*target])),
@@ -128,14 +128,14 @@ pub fn is_model(path: &Path) -> bool {
 ///
 /// # Errors
 /// When two conversions would still write the same file.
-pub fn jobs(
+pub fn conversions(
     inputs: &[Input],
     destination: &Destination,
     targets: &[Format],
     as_zip: bool,
-) -> Result<Vec<Job>, Usage> {
+) -> Result<Vec<PlannedConversion>, UsageError> {
     let several = targets.len() > 1;
-    let mut jobs = Vec::new();
+    let mut conversions = Vec::new();
     let mut uses: HashMap<PathBuf, usize> = HashMap::new();
     for input in inputs {
         *uses.entry(stem(&input.relative)).or_default() += 1;
@@ -151,11 +151,11 @@ pub fn jobs(
                     in_tree(&folder.join(stem), target, several, as_zip)
                 }
             };
-            jobs.push(Job { input: input.clone(), target, output });
+            conversions.push(PlannedConversion { input: input.clone(), target, output });
         }
     }
-    clash(&jobs)?;
-    Ok(jobs)
+    clash(&conversions)?;
+    Ok(conversions)
 }
 
 fn in_tree(stem: &Path, target: Format, several: bool, as_zip: bool) -> Output {
@@ -181,14 +181,14 @@ fn stem(path: &Path) -> PathBuf {
     if is_model(path) { path.with_extension("") } else { path.to_owned() }
 }
 
-fn clash(jobs: &[Job]) -> Result<(), Usage> {
-    let mut seen: HashMap<&Path, &Job> = HashMap::new();
-    for job in jobs {
-        let Some(path) = job.output.path() else { continue };
-        if let Some(other) = seen.insert(path, job) {
+fn clash(conversions: &[PlannedConversion]) -> Result<(), UsageError> {
+    let mut seen: HashMap<&Path, &PlannedConversion> = HashMap::new();
+    for planned in conversions {
+        let Some(path) = planned.output.path() else { continue };
+        if let Some(other) = seen.insert(path, planned) {
             return Err(format!(
                 "{} and {} would both become {}; convert them into different folders",
-                job.input.name(),
+                planned.input.name(),
                 other.input.name(),
                 path.display()
             ));

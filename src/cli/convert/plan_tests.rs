@@ -24,8 +24,8 @@ fn files(relatives: &[&str]) -> Vec<Input> {
 }
 
 fn outputs(relatives: &[&str], formats: &str) -> Result<Vec<String>, String> {
-    let jobs = jobs(&files(relatives), &folder("out"), &to(formats), false)?;
-    Ok(jobs.iter().map(|job| job.output.name()).collect())
+    let conversions = conversions(&files(relatives), &folder("out"), &to(formats), false)?;
+    Ok(conversions.iter().map(|planned| planned.output.name()).collect())
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn two_models_with_the_same_output_are_both_named() {
 #[test]
 fn multi_file_results_get_their_own_folder() {
     let bundle = |formats: &str| {
-        let jobs = jobs(&files(&["a.fbx"]), &folder("out"), &to(formats), false).unwrap();
-        match jobs[0].output.clone() {
+        let conversions = conversions(&files(&["a.fbx"]), &folder("out"), &to(formats), false).unwrap();
+        match conversions[0].output.clone() {
             Output::Tree { bundle, .. } => bundle,
             other => panic!("{other:?}"),
         }
@@ -113,8 +113,8 @@ fn multi_file_results_get_their_own_folder() {
 
 #[test]
 fn zips_in_a_folder_are_named_by_format() {
-    let jobs = jobs(&files(&["a.fbx"]), &folder("out"), &to("obj"), true).unwrap();
-    assert_eq!(jobs[0].output, Output::Zip("out/a.obj.zip".into()));
+    let conversions = conversions(&files(&["a.fbx"]), &folder("out"), &to("obj"), true).unwrap();
+    assert_eq!(conversions[0].output, Output::Zip("out/a.obj.zip".into()));
 }
 
 #[test]

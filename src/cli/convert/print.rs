@@ -8,10 +8,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::Args;
-use super::outcome::{Done, Ending, Success, Tally, output, reason};
-use super::plan::{Job, Output};
+use super::outcome::{ConversionOutcome, EndedConversion, Success, Tally, output, reason};
+use super::plan::{Output, PlannedConversion};
 use super::summary;
-use crate::cli::{Failure, humanize, say};
+use crate::cli::failure::Failure;
+use crate::cli::humanize;
+use crate::cli::output::say;
 use crate::domain::{ErrorCode, Report};
 
 /// Most conversions shown in a table.
@@ -22,7 +24,7 @@ const LONGEST_TABLE: usize = 200;
 struct Line<'a> {
     input: String,
     output: String,
-    outcome: Ending,
+    outcome: ConversionOutcome,
     code: Option<ErrorCode>,
     detail: Option<&'a str>,
     seconds: f64,
@@ -39,7 +41,7 @@ pub struct Printer {
     /// OUT, as shown to people.
     out: String,
     /// The rows of the table.
-    kept: Vec<(Done, Ending)>,
+    kept: Vec<(EndedConversion, ConversionOutcome)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,36 +55,38 @@ enum Mode {
 
 impl Printer {
     /// Creates a printer; `watched`: progress bars are drawn on this terminal.
-    pub fn new(jobs: &[Job], args: &Args, watched: bool) -> Self {
-        let mode = match jobs {
+    pub fn new(conversions: &[PlannedConversion], args: &Args, watched: bool) -> Self {
+        let mode = match conversions {
             _ if args.json => Mode::Json,
-            [job] if job.output == Output::Stdout => Mode::Aside,
+            [planned] if planned.output == Output::Stdout => Mode::Aside,
             [_] => Mode::One,
             _ => Mode::Many,
         };
         Self {
             mode,
-            several_formats: jobs.iter().any(|job| job.target != jobs[0].target),
-            quiet: watched && jobs.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
+            several_formats: conversions.iter().any(|planned| planned.target != conversions[0].target),
+            quiet: watched && conversions.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
             out: humanize::name(&args.output.display().to_string()),
             kept: Vec::new(),
         }
     }
 
-    fn ending(&self, done: &Done) -> Ending {
-        match &done.result {
-            Ok(_) => Ending::Succeeded,
-            Err(error) if self.several_formats && error.code == ErrorCode::UnsupportedPair => Ending::Skipped,
-            Err(_) => Ending::Failed,
+    fn outcome(&self, finished: &EndedConversion) -> ConversionOutcome {
+        match &finished.result {
+            Ok(_) => ConversionOutcome::Succeeded,
+            Err(error) if self.several_formats && error.code == ErrorCode::UnsupportedPair => {
+                ConversionOutcome::Skipped
+            }
+            Err(_) => ConversionOutcome::Failed,
         }
     }
 
     /// Counts a finished conversion.
-    pub fn count(&self, done: &Done, tally: &mut Tally) {
-        match self.ending(done) {
-            Ending::Succeeded => tally.succeeded += 1,
-            Ending::Skipped => tally.skipped += 1,
-            Ending::Failed => tally.failed += 1,
+    pub fn count(&self, finished: &EndedConversion, tally: &mut Tally) {
+        match self.outcome(finished) {
+            ConversionOutcome::Succeeded => tally.succeeded += 1,
+            ConversionOutcome::Skipped => tally.skipped += 1,
+            ConversionOutcome::Failed => tally.failed += 1,
         }
     }
 
@@ -90,18 +94,18 @@ impl Printer {
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn done(&mut self, done: Done) -> Result<(), Failure> {
-        let ending = self.ending(&done);
+    pub fn print(&mut self, finished: EndedConversion) -> Result<(), Failure> {
+        let outcome = self.outcome(&finished);
         match self.mode {
-            Mode::Json => return say(json(&done, ending)),
-            Mode::One if done.result.is_ok() => return say(block(&done)),
+            Mode::Json => return say(json(&finished, outcome)),
+            Mode::One if finished.result.is_ok() => return say(block(&finished)),
             // A failure goes to standard error.
-            Mode::One | Mode::Aside => aside(block(&done)),
+            Mode::One | Mode::Aside => aside(block(&finished)),
             Mode::Many => {
                 if !self.quiet {
-                    say(line(&done, ending))?;
+                    say(line(&finished, outcome))?;
                 }
-                self.kept.push((done, ending));
+                self.kept.push((finished, outcome));
             }
         }
         Ok(())
@@ -113,7 +117,7 @@ impl Printer {
     /// When standard output is closed.
     pub fn end(mut self, tally: &Tally) -> Result<(), Failure> {
         if self.mode == Mode::Many && !self.kept.is_empty() {
-            self.kept.sort_by_key(|(done, _)| done.index);
+            self.kept.sort_by_key(|(finished, _)| finished.index);
             if self.kept.len() <= LONGEST_TABLE {
                 let gap = if self.quiet { "" } else { "\n" };
                 say(format!("{gap}{}\n", summary::table(&self.kept)))?;
@@ -136,15 +140,15 @@ pub fn panicked(error: &tokio::task::JoinError) {
     aside(format!("meshgate: internal error in a conversion: {error}"));
 }
 
-fn json(done: &Done, ending: Ending) -> String {
-    let (success, error) = (done.result.as_ref().ok(), done.result.as_ref().err());
+fn json(finished: &EndedConversion, outcome: ConversionOutcome) -> String {
+    let (success, error) = (finished.result.as_ref().ok(), finished.result.as_ref().err());
     let line = Line {
-        input: done.job.input.name(),
-        output: output(done),
-        outcome: ending,
+        input: finished.planned.input.name(),
+        output: output(finished),
+        outcome,
         code: error.map(|error| error.code),
         detail: error.map(|error| error.detail.as_str()),
-        seconds: (done.seconds * 1000.0).round() / 1000.0,
+        seconds: (finished.seconds * 1000.0).round() / 1000.0,
         cached: success.is_some_and(|success| success.cached),
         report: success.map(|success| &success.report),
     };
@@ -152,12 +156,13 @@ fn json(done: &Done, ending: Ending) -> String {
 }
 
 /// The line for one of several conversions.
-fn line(done: &Done, ending: Ending) -> String {
-    let pair = format!("{} → {}", humanize::name(&done.job.input.name()), humanize::name(&output(done)));
-    match &done.result {
+fn line(finished: &EndedConversion, outcome: ConversionOutcome) -> String {
+    let pair =
+        format!("{} → {}", humanize::name(&finished.planned.input.name()), humanize::name(&output(finished)));
+    match &finished.result {
         Ok(success) => {
             let Report { losses, warnings, .. } = &success.report;
-            let mut line = format!("✓ {pair}  {}", humanize::duration(done.seconds));
+            let mut line = format!("✓ {pair}  {}", humanize::duration(finished.seconds));
             for (list, one, many) in [(losses, "loss", "losses"), (warnings, "warning", "warnings")] {
                 if !list.is_empty() {
                     let _ = write!(line, "  {}", humanize::count(list.len() as u64, one, many));
@@ -166,23 +171,23 @@ fn line(done: &Done, ending: Ending) -> String {
             line
         }
         Err(error) => {
-            let mark = if ending == Ending::Skipped { '–' } else { '✗' };
-            format!("{mark} {pair}  {}", reason(error, ending))
+            let mark = if outcome == ConversionOutcome::Skipped { '–' } else { '✗' };
+            format!("{mark} {pair}  {}", reason(error, outcome))
         }
     }
 }
 
 /// The block for the only conversion, with its losses and warnings.
-fn block(done: &Done) -> String {
-    let pair = format!("{} → {}", name(&done.job.input.name()), name(&output(done)));
-    match &done.result {
+fn block(finished: &EndedConversion) -> String {
+    let pair = format!("{} → {}", name(&finished.planned.input.name()), name(&output(finished)));
+    match &finished.result {
         Ok(success) => format!(
             "{pair}  {}  {}\n{}",
-            humanize::duration(done.seconds),
+            humanize::duration(finished.seconds),
             if success.cached { "cached" } else { &success.report.engine },
             details(success)
         ),
-        Err(error) => format!("{pair}: {}", reason(error, Ending::Failed)),
+        Err(error) => format!("{pair}: {}", reason(error, ConversionOutcome::Failed)),
     }
 }
 
@@ -209,10 +214,10 @@ fn details(success: &Success) -> String {
 }
 
 /// The last line: the count of each outcome.
-fn summary(kept: &[(Done, Ending)], tally: &Tally, out: &str) -> String {
+fn summary(kept: &[(EndedConversion, ConversionOutcome)], tally: &Tally, out: &str) -> String {
     let into = if tally.succeeded > 0 { format!(" into {out}") } else { String::new() };
     let mut text = format!("{} converted{into}", tally.succeeded);
-    let reports = kept.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report));
+    let reports = kept.iter().filter_map(|(finished, _)| Some(&finished.result.as_ref().ok()?.report));
     let with_losses = reports.clone().filter(|report| !report.losses.is_empty()).count();
     let with_warnings = reports.filter(|report| !report.warnings.is_empty()).count();
     for (count, what) in [

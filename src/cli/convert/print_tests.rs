@@ -30,28 +30,28 @@ fn report(losses: &[&str], warnings: &[&str]) -> Report {
     }
 }
 
-fn job(target: Format) -> Job {
+fn planned(target: Format) -> PlannedConversion {
     let out = format!("out/duck.{target}");
-    Job {
+    PlannedConversion {
         input: Input { origin: Origin::File("models/duck.fbx".into()), relative: "duck.fbx".into() },
         target,
         output: Output::File(out.into()),
     }
 }
 
-fn succeeded(losses: &[&str], warnings: &[&str]) -> Done {
+fn succeeded(losses: &[&str], warnings: &[&str]) -> EndedConversion {
     let written = vec!["out/duck.stl".into()];
-    Done {
+    EndedConversion {
         index: 0,
-        job: job(Format::Stl),
+        planned: planned(Format::Stl),
         seconds: 0.0614,
         result: Ok(Success { report: report(losses, warnings), written, cached: false }),
     }
 }
 
-fn failed(code: ErrorCode) -> Done {
+fn failed(code: ErrorCode) -> EndedConversion {
     let result = Err(ConversionError::new(code, "it has no skeleton"));
-    Done { index: 1, job: job(Format::Vrm), seconds: 0.01, result }
+    EndedConversion { index: 1, planned: planned(Format::Vrm), seconds: 0.01, result }
 }
 
 #[test]
@@ -70,17 +70,17 @@ fn a_single_conversion_is_printed_in_full() {
 
 #[test]
 fn each_of_several_conversions_is_one_line() {
-    let line_of = |done: &Done, ending| line(done, ending);
+    let line_of = |finished: &EndedConversion, outcome| line(finished, outcome);
     assert_eq!(
-        line_of(&succeeded(&["a", "b"], &["c"]), Ending::Succeeded),
+        line_of(&succeeded(&["a", "b"], &["c"]), ConversionOutcome::Succeeded),
         "✓ models/duck.fbx → out/duck.stl  0.06 s  2 losses  1 warning"
     );
     assert_eq!(
-        line_of(&failed(ErrorCode::NotHumanoid), Ending::Failed),
+        line_of(&failed(ErrorCode::NotHumanoid), ConversionOutcome::Failed),
         "✗ models/duck.fbx → out/duck.vrm  it has no skeleton (not_humanoid)"
     );
     assert_eq!(
-        line_of(&failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+        line_of(&failed(ErrorCode::UnsupportedPair), ConversionOutcome::Skipped),
         "– models/duck.fbx → out/duck.vrm  it has no skeleton"
     );
 }
@@ -88,8 +88,10 @@ fn each_of_several_conversions_is_one_line() {
 #[test]
 fn json_lines_always_have_every_key() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), Ending::Succeeded)).unwrap();
-    let bad: Value = serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), Ending::Failed)).unwrap();
+    let good: Value =
+        serde_json::from_str(&json(&succeeded(&[], &[]), ConversionOutcome::Succeeded)).unwrap();
+    let bad: Value =
+        serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), ConversionOutcome::Failed)).unwrap();
     assert_eq!(keys(&good), ["input", "output", "outcome", "code", "detail", "seconds", "cached", "report"]);
     assert_eq!(keys(&good), keys(&bad));
     assert_eq!(good["outcome"], "succeeded");
@@ -102,9 +104,10 @@ fn json_lines_always_have_every_key() {
 #[test]
 fn an_unsupported_pair_is_skipped_only_with_several_formats() {
     let (args, mut tally) = (parsed("convert models -o out --json"), Tally::default());
-    Printer::new(&[job(Format::Vrm)], &args, false).count(&failed(ErrorCode::UnsupportedPair), &mut tally);
+    Printer::new(&[planned(Format::Vrm)], &args, false)
+        .count(&failed(ErrorCode::UnsupportedPair), &mut tally);
     assert_eq!((tally.failed, tally.skipped), (1, 0));
-    let printer = Printer::new(&[job(Format::Vrm), job(Format::Stl)], &args, false);
+    let printer = Printer::new(&[planned(Format::Vrm), planned(Format::Stl)], &args, false);
     printer.count(&failed(ErrorCode::UnsupportedPair), &mut tally);
     printer.count(&failed(ErrorCode::NotHumanoid), &mut tally);
     assert_eq!((tally.failed, tally.skipped), (2, 1));
@@ -113,8 +116,8 @@ fn an_unsupported_pair_is_skipped_only_with_several_formats() {
 #[test]
 fn the_last_line_counts_the_outcomes() {
     let rows = [
-        (succeeded(&["2 clips: stl holds no animation"], &[]), Ending::Succeeded),
-        (failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+        (succeeded(&["2 clips: stl holds no animation"], &[]), ConversionOutcome::Succeeded),
+        (failed(ErrorCode::UnsupportedPair), ConversionOutcome::Skipped),
     ];
     let tally = Tally { planned: 2, succeeded: 1, skipped: 1, ..Tally::default() };
     assert_eq!(summary(&rows, &tally, "out"), "1 converted into out, 1 skipped, 1 with losses");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::plan::Job;
+use super::plan::PlannedConversion;
 use crate::cli::humanize;
 use crate::domain::Stage;
 
@@ -49,8 +49,8 @@ impl Progress {
     }
 
     /// Adds a bar for a conversion that starts.
-    pub fn start(&self, job: &Job) -> Bar {
-        let label = format!("{} → {}", humanize::name(&job.input.name()), job.target);
+    pub fn start(&self, planned: &PlannedConversion) -> Bar {
+        let label = format!("{} → {}", humanize::name(&planned.input.name()), planned.target);
         let Some(bars) = &self.bars else {
             return Bar::Plain { label, last: Mutex::new(Instant::now()) };
         };

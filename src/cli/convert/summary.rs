@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::CellAlignment;
 
-use super::outcome::{Done, Ending, Success, output, reason};
+use super::outcome::{ConversionOutcome, EndedConversion, Success, output, reason};
 use super::plan;
 use crate::cli::humanize;
 use crate::cli::table::{lines, plain};
@@ -51,31 +51,33 @@ enum Row<'a> {
 }
 
 /// Draws for each model a row of its input, and below it for each format its result, losses and duration.
-pub fn table(rows: &[(Done, Ending)]) -> String {
+pub fn table(rows: &[(EndedConversion, ConversionOutcome)]) -> String {
     draw(&rows_of(rows), width())
 }
 
-fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
+fn rows_of(finished: &[(EndedConversion, ConversionOutcome)]) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    let same = |one: &(Done, Ending), other: &(Done, Ending)| one.0.job.input == other.0.job.input;
+    let same = |one: &(EndedConversion, ConversionOutcome), other: &(EndedConversion, ConversionOutcome)| {
+        one.0.planned.input == other.0.planned.input
+    };
     let names: Vec<_> =
-        dones.chunk_by(same).filter_map(|group| Some(&group.first()?.0.job.input.relative)).collect();
-    for group in dones.chunk_by(same) {
+        finished.chunk_by(same).filter_map(|group| Some(&group.first()?.0.planned.input.relative)).collect();
+    for group in finished.chunk_by(same) {
         let Some((first, _)) = group.first() else { continue };
         if !rows.is_empty() {
             rows.push(Row::Gap);
         }
-        let input = &first.job.input;
+        let input = &first.planned.input;
         let unique = names.iter().filter(|name| **name == &input.relative).count() == 1;
         let name = if unique { input.relative.to_string_lossy().into_owned() } else { input.name() };
         let reports: Vec<_> =
-            group.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report)).collect();
+            group.iter().filter_map(|(finished, _)| Some(&finished.result.as_ref().ok()?.report)).collect();
         let counts = reports.first().map(|report| &report.input.counts);
         rows.push(Row::Cells { name: humanize::name(&name), counts, end: Default::default() });
         let shared = shared_notes(&reports);
         rows.extend(shared.iter().map(|text| note(text)));
-        for (done, ending) in group {
-            rows.extend(result(done, *ending, &shared));
+        for (finished, outcome) in group {
+            rows.extend(result(finished, *outcome, &shared));
         }
     }
     rows
@@ -94,17 +96,17 @@ fn note(text: &str) -> Row<'static> {
 }
 
 /// The rows of one conversion; `said` are warnings already printed for its model.
-fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
-    let name = format!("→ {}", target(done));
-    let Success { report, cached, .. } = match &done.result {
+fn result<'a>(finished: &'a EndedConversion, outcome: ConversionOutcome, said: &[&str]) -> Vec<Row<'a>> {
+    let name = format!("→ {}", target(finished));
+    let Success { report, cached, .. } = match &finished.result {
         Ok(success) => success,
         Err(error) => {
-            let word = if ending == Ending::Skipped { "skipped" } else { "failed" };
-            return vec![Row::Text(format!("{name}  {word}: {}", reason(error, ending)))];
+            let word = if outcome == ConversionOutcome::Skipped { "skipped" } else { "failed" };
+            return vec![Row::Text(format!("{name}  {word}: {}", reason(error, outcome)))];
         }
     };
     let lost = if report.losses.is_empty() { NONE.to_owned() } else { report.losses.len().to_string() };
-    let end = [lost, if *cached { "cached".to_owned() } else { humanize::duration(done.seconds) }];
+    let end = [lost, if *cached { "cached".to_owned() } else { humanize::duration(finished.seconds) }];
     let mut rows = vec![Row::Cells { name, counts: Some(&report.output.counts), end }];
     rows.extend(report.losses.iter().map(|loss| Row::Text(format!("  lost  {}", humanize::name(loss)))));
     rows.extend(report.warnings.iter().filter(|text| !said.contains(&text.as_str())).map(|text| note(text)));
@@ -112,12 +114,12 @@ fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
 }
 
 /// The format if the file has the default name, else the file's name.
-fn target(done: &Done) -> String {
-    let format = done.job.target;
-    let written = output(done);
+fn target(finished: &EndedConversion) -> String {
+    let format = finished.planned.target;
+    let written = output(finished);
     let file = Path::new(&written).file_name().unwrap_or_default();
-    let default = done.job.input.relative.with_extension(plan::extension(format));
-    if done.result.is_err() || default.file_name() == Some(file) {
+    let default = finished.planned.input.relative.with_extension(plan::extension(format));
+    if finished.result.is_err() || default.file_name() == Some(file) {
         return format.to_string();
     }
     humanize::name(&file.to_string_lossy())

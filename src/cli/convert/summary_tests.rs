@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::convert::plan::{Input, Job, Origin, Output};
+use crate::cli::convert::plan::{Input, Origin, Output, PlannedConversion};
 use crate::domain::report::{Clip, Timings};
 use crate::domain::{Contents, ConversionError, ErrorCode, Format, Report};
 
@@ -28,27 +28,35 @@ fn report(target: Format, losses: &[&str]) -> Report {
     }
 }
 
-fn done(input: &str, target: Format, written: &str, result: Result<Report, ConversionError>) -> Done {
+fn finished(
+    input: &str,
+    target: Format,
+    written: &str,
+    result: Result<Report, ConversionError>,
+) -> EndedConversion {
     let input = Input { origin: Origin::File(format!("models/{input}").into()), relative: input.into() };
-    let job = Job { input, target, output: Output::File(written.into()) };
+    let planned = PlannedConversion { input, target, output: Output::File(written.into()) };
     let result = result.map(|report| Success { report, written: vec![written.into()], cached: false });
-    Done { index: 0, job, seconds: 0.061, result }
+    EndedConversion { index: 0, planned, seconds: 0.061, result }
 }
 
-fn rows() -> Vec<(Done, Ending)> {
+fn rows() -> Vec<(EndedConversion, ConversionOutcome)> {
     let refused = ConversionError::new(ErrorCode::UnsupportedPair, "an fbx file has no such thing");
     let broken = ConversionError::new(ErrorCode::EngineCrashed, "Blender crashed on this model, twice");
     let lost = [
         "1 of 2 clips did not come out: a clip whose name\nis very long and goes on and on until it is no more",
     ];
     vec![
-        (done("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))), Ending::Succeeded),
         (
-            done("duck.fbx", Format::Usdz, "out/duck.fbx.usdz", Ok(report(Format::Usdz, &lost))),
-            Ending::Succeeded,
+            finished("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))),
+            ConversionOutcome::Succeeded,
         ),
-        (done("duck.fbx", Format::Vrma, "out/duck.vrma", Err(refused)), Ending::Skipped),
-        (done("b.fbx", Format::Glb, "out/b.glb", Err(broken)), Ending::Failed),
+        (
+            finished("duck.fbx", Format::Usdz, "out/duck.fbx.usdz", Ok(report(Format::Usdz, &lost))),
+            ConversionOutcome::Succeeded,
+        ),
+        (finished("duck.fbx", Format::Vrma, "out/duck.vrma", Err(refused)), ConversionOutcome::Skipped),
+        (finished("b.fbx", Format::Glb, "out/b.glb", Err(broken)), ConversionOutcome::Failed),
     ]
 }
 
@@ -73,7 +81,10 @@ b.fbx
 #[test]
 fn long_names_are_shortened_to_fit_the_line() {
     let name = format!("{}/duck.fbx", "animals".repeat(30));
-    let rows = [(done(&name, Format::Glb, "out/x.glb", Ok(report(Format::Glb, &[]))), Ending::Succeeded)];
+    let rows = [(
+        finished(&name, Format::Glb, "out/x.glb", Ok(report(Format::Glb, &[]))),
+        ConversionOutcome::Succeeded,
+    )];
     let text = draw(&rows_of(&rows), 100);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("…") && text.contains("/duck.fbx"), "{text}");
@@ -83,8 +94,8 @@ fn long_names_are_shortened_to_fit_the_line() {
 fn a_note_on_the_model_is_printed_once() {
     let row = |target: Format, written: &str, notes: &[&str]| {
         let warnings = notes.iter().map(ToString::to_string).collect();
-        let done = done("a.bvh", target, written, Ok(Report { warnings, ..report(target, &[]) }));
-        (done, Ending::Succeeded)
+        let finished = finished("a.bvh", target, written, Ok(Report { warnings, ..report(target, &[]) }));
+        (finished, ConversionOutcome::Succeeded)
     };
     let rows =
         [row(Format::Glb, "a.glb", &["no unit"]), row(Format::Fbx, "a.fbx", &["no unit", "no author"])];
@@ -97,10 +108,10 @@ fn a_note_on_the_model_is_printed_once() {
 fn models_with_equal_names_show_their_folders() {
     let mut rows = rows();
     rows.push((
-        done("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))),
-        Ending::Succeeded,
+        finished("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))),
+        ConversionOutcome::Succeeded,
     ));
-    rows.last_mut().unwrap().0.job.input.origin = Origin::File("other/duck.fbx".into());
+    rows.last_mut().unwrap().0.planned.input.origin = Origin::File("other/duck.fbx".into());
     let text = draw(&rows_of(&rows), 100);
     assert!(text.contains("models/duck.fbx") && text.contains("other/duck.fbx"), "{text}");
 }

@@ -74,7 +74,7 @@ pub fn write_files(
     }
     // If the main file exists, the files beside it are an earlier result of this model.
     let again = layout.first().is_some_and(|(_, target)| target.symlink_metadata().is_ok());
-    let mut placing = Placing::new(force);
+    let mut placing = StagedFiles::new(force);
     let mut kept = Vec::new();
     for (index, (source, target)) in layout.into_iter().enumerate() {
         if index > 0 && target.is_file() {
@@ -159,15 +159,15 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// Files under temporary names. Without [`Placing::commit`], dropping it removes them and the folders created for them.
-struct Placing {
+/// Files under temporary names. Without [`StagedFiles::commit`], dropping it removes them and the folders created for them.
+struct StagedFiles {
     force: bool,
     /// Temporary and final path of each file.
     staged: Vec<(TempPath, PathBuf)>,
     made: Vec<PathBuf>,
 }
 
-impl Placing {
+impl StagedFiles {
     fn new(force: bool) -> Self {
         Self { force, staged: Vec::new(), made: Vec::new() }
     }
@@ -245,7 +245,7 @@ impl Placing {
     }
 }
 
-impl Drop for Placing {
+impl Drop for StagedFiles {
     fn drop(&mut self) {
         self.staged.clear();
         for folder in self.made.iter().rev() {

@@ -115,7 +115,7 @@ fn an_existing_file_is_kept_and_nothing_else_is_written() {
 #[test]
 fn a_file_created_meanwhile_is_not_replaced() {
     let case = Case::new();
-    let mut placing = Placing::new(false);
+    let mut placing = StagedFiles::new(false);
     for name in ["main", "companion"] {
         placing.stage(&case.out(name), |file| file.write_all(b"new")).unwrap();
     }

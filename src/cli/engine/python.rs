@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, isolated, output};
+use super::process::{isolated, output};
 use crate::app;
+use crate::cli::failure::Failure;
 
 const ASK: &str = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))";
 

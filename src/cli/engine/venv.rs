@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
+use super::process::{isolated, last_words, output, succeeded, works};
 use super::python::Python;
-use super::{Failure, isolated, last_words, output, succeeded, works};
-use crate::cli::say;
+use crate::cli::failure::Failure;
+use crate::cli::output::say;
 
 /// Debian's packages of the shared libraries that Blender's module links.
 const LIBRARIES: &[&str] = &["libgl1", "libsm6", "libxfixes3", "libxi6", "libxkbcommon0", "libxrender1"];

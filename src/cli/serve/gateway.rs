@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::app;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
@@ -19,6 +19,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
 use crate::telemetry::logging::{self, Guard};
 use crate::telemetry::panic_hook;
+use crate::webhooks::Webhooks;
 
 /// Pause after a failed start of the engine, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -87,10 +88,12 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         tokio::join!(storage.maintain(), service.cache().maintain_index(), jobs::maintain(maintained_jobs))
     });
     let worker = tokio::spawn(worker(&gateway, config).run());
+    let webhooks = tokio::spawn(gateway.webhooks.clone().run(shutdown.closed.clone()));
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
     // Jobs have the grace of requests; then they are given back.
     let _ = worker.await;
+    let _ = webhooks.await;
     answered.closed.cancel();
     if let Some(metrics) = metrics {
         let _ = metrics.await;
@@ -154,10 +157,14 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let index = app::index(config.cache, &storage, redis.as_ref());
     let spool = converter.work().path();
     let jobs = app::jobs(&config.jobs, &config.engine, &storage, spool).map_err(Failure::Failed)?;
+    let webhooks = Webhooks::new(&config.webhooks, Arc::clone(jobs.queue()), Arc::clone(&metrics));
+    let webhooks = webhooks.map_err(Failure::Failed)?;
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     Ok(Gateway {
         service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
         jobs,
+        webhooks,
+        jobs_ttl: config.jobs.ttl,
         storage,
         metrics,
         limiter,

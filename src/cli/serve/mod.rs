@@ -6,7 +6,8 @@ mod gateway;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, say, warn};
+use super::failure::Failure;
+use super::output::{say, warn};
 use crate::app;
 use crate::config::{Config, Reader, Sources, reference};
 

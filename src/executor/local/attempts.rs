@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::child_result::{self, Reported};
 use super::pool::{Pool, stopping};
 use super::protocol::{ChildLimits, Convert, End, Event, Exited};
+use super::retry_policy::RetryPolicy;
 use super::zygote::{Events, Zygote};
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
 use crate::executor::stats::{AttemptFailure, Usage};
-use crate::executor::task::{ChildSuccess, Done, Importer, Task};
+use crate::executor::task::{ChildSuccess, CompletedTask, Importer, Task};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;
@@ -79,7 +80,7 @@ enum NextStep {
 
 impl ChildRun {
     /// Sends the result as soon as it is known, and returns when the child is gone; the slot is held until then.
-    pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
+    pub async fn run(mut self, answer: oneshot::Sender<Result<CompletedTask, ConversionError>>) {
         let mut exiting = None;
         let result = self.outcome(&mut exiting).await;
         // The send fails if the caller is gone.
@@ -90,16 +91,18 @@ impl ChildRun {
     }
 
     /// Makes the attempts. Sets `exiting` if the last attempt's child has not exited yet.
-    async fn outcome(&mut self, exiting: &mut Option<ExitingChild>) -> Result<Done, ConversionError> {
-        let mut retried_after = None;
-        let (mut cold, mut lost, mut lost_before_start) = (false, false, 0);
+    async fn outcome(
+        &mut self,
+        exiting: &mut Option<ExitingChild>,
+    ) -> Result<CompletedTask, ConversionError> {
+        let mut policy = RetryPolicy::default();
         loop {
-            let zygote = self.zygote(cold).await?;
+            let zygote = self.zygote(policy.cold).await?;
             match self.attempt(&zygote).await {
                 Attempt::Exited(exited) => match self.classify(&exited).await {
                     NextStep::Final(result) => {
                         self.log(&zygote, &exited, result.as_ref().err());
-                        return result.map(|success| self.done(*success, retried_after));
+                        return result.map(|success| self.completed(*success, policy.retried_after));
                     }
                     // Some writers crash when the disk is full.
                     NextStep::Again(AttemptFailure::Crash)
@@ -108,35 +111,28 @@ impl ChildRun {
                         return Err(disk_full());
                     }
                     NextStep::Again(failure) => {
-                        self.record_failure(&exited, failure, cold);
-                        if cold {
+                        self.record_failure(&exited, failure, policy.cold);
+                        if !policy.allows_after_failure(failure) {
                             return Err(crashed(failure, &exited));
                         }
                         if self.crashed_in_fbx_import(&exited, failure) {
                             self.task.importer = Importer::Fallback;
                         }
-                        cold = true;
-                        retried_after = Some(failure);
                     }
                 },
                 Attempt::Finished(success, events) => {
                     *exiting = Some((zygote, events));
-                    return Ok(self.done(*success, retried_after));
+                    return Ok(self.completed(*success, policy.retried_after));
                 }
-                // The zygote went down before it started the child.
-                Attempt::Lost { started: false } if lost_before_start < 3 => {
-                    lost_before_start += 1;
-                    continue;
-                }
+                Attempt::Lost { started: false } if policy.allows_another_start() => continue,
                 Attempt::Lost { .. } => {
                     self.pool.counters.attempt_failure(self.pair(), AttemptFailure::EngineLost);
-                    tracing::warn!(conversion = self.id, pair = %self.pair_name(), again = !lost, "a zygote went down");
-                    if lost || cold {
+                    let again = policy.allows_after_loss();
+                    tracing::warn!(conversion = self.id, pair = %self.pair_name(), again, "a zygote went down");
+                    if !again {
                         let detail = "blender went down while converting this model, twice";
                         return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
                     }
-                    lost = true;
-                    retried_after = Some(AttemptFailure::EngineLost);
                 }
                 Attempt::TimedOut => {
                     tracing::info!(conversion = self.id, pair = %self.pair_name(), "a conversion timed out");
@@ -156,8 +152,8 @@ impl ChildRun {
         }
     }
 
-    fn done(&self, success: ChildSuccess, retried_after: Option<AttemptFailure>) -> Done {
-        Done { success, queue: self.queue, retried_after }
+    fn completed(&self, success: ChildSuccess, retried_after: Option<AttemptFailure>) -> CompletedTask {
+        CompletedTask { success, queue: self.queue, retried_after }
     }
 
     /// Gives the slot to the client that takes it over, and waits for another slot.
@@ -186,7 +182,7 @@ impl ChildRun {
             task: self.task.clone(),
             limits: self.limits,
         };
-        let mut events = self.pool.convert(zygote, convert);
+        let mut events = self.pool.start_child(zygote, convert);
         let start_by = Instant::now() + self.start_within;
         let mut child = None;
         let stopped = loop {
@@ -387,6 +383,8 @@ impl ChildRun {
         // Clients get a code and a sentence; the operator needs Blender's output.
         if error.is_some() {
             tracing::warn!(conversion = self.id, log = exited.log, "Blender output");
+        } else {
+            tracing::debug!(conversion = self.id, log = exited.log, "Blender output");
         }
     }
 

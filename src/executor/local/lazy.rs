@@ -11,8 +11,8 @@ use tokio::sync::OnceCell;
 use super::error::EngineError;
 use super::supervisor::{Blender, Settings};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::executor::task::{Done, Version};
-use crate::executor::{EngineRequest, Executor, Running, Status};
+use crate::executor::interface::{EngineRequest, Executor, Running, Status};
+use crate::executor::task::{CompletedTask, Version};
 
 /// Starts Blender when a conversion first needs it; repacking needs none.
 pub struct LocalExecutor {
@@ -79,7 +79,10 @@ impl Executor for LocalExecutor {
         async { self.blender().await.map(|_| ()) }.boxed()
     }
 
-    fn convert<'a>(&'a self, request: EngineRequest<'a>) -> BoxFuture<'a, Result<Done, ConversionError>> {
+    fn convert<'a>(
+        &'a self,
+        request: EngineRequest<'a>,
+    ) -> BoxFuture<'a, Result<CompletedTask, ConversionError>> {
         async move {
             let began = Instant::now();
             let blender = self.blender().await?;

@@ -4,6 +4,7 @@
 //! lazy         starts it with the first conversion that needs it
 //! supervisor   slots, start, shutdown
 //! └─ attempts     one conversion: attempts, timeout, cancel, result
+//!    ├─ retry_policy which attempts may follow a failed one
 //!    ├─ child_result reads a child's report and result
 //!    └─ pool         the warm zygote and its successors
 //!       └─ zygote       one process: socket, requests, events
@@ -19,6 +20,7 @@ pub mod locate;
 mod pool;
 pub mod protocol;
 pub mod python_package;
+mod retry_policy;
 pub mod seccomp;
 pub mod supervisor;
 mod zygote;

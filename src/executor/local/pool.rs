@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::EngineError;
 use super::protocol::Convert;
-use super::zygote::{Ending, Events, Recipe, Zygote};
+use super::zygote::{Ending, Events, Zygote, ZygoteSettings};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::stats::{Counters, RestartReason};
 
@@ -18,7 +18,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// The state of the warm zygote.
-enum Current {
+enum ZygoteState {
     Ready(Arc<Zygote>),
     /// A start is under way; callers wait for it.
     Starting,
@@ -28,9 +28,9 @@ enum Current {
 }
 
 pub(super) struct Pool {
-    recipe: Recipe,
+    recipe: ZygoteSettings,
     max_requests: u64,
-    current: watch::Sender<Current>,
+    current: watch::Sender<ZygoteState>,
     /// Notified when the current zygote has served `max_requests`.
     recycle: Notify,
     pub counters: Counters,
@@ -41,12 +41,12 @@ pub(super) struct Pool {
 impl Pool {
     /// Starts the first zygote and the task that replaces it, until `stop`.
     pub async fn start(
-        recipe: Recipe,
+        recipe: ZygoteSettings,
         max_requests: u64,
         stop: CancellationToken,
     ) -> Result<Arc<Pool>, EngineError> {
         let first = Arc::new(Zygote::start(&recipe, false).await?);
-        let current = watch::Sender::new(Current::Ready(Arc::clone(&first)));
+        let current = watch::Sender::new(ZygoteState::Ready(Arc::clone(&first)));
         let (recycle, counters) = (Notify::new(), Counters::default());
         let pool = Arc::new(Pool { recipe, max_requests, current, recycle, counters, stop });
         pool.recipe.tracker.spawn(Arc::clone(&pool).replace_zygotes(first));
@@ -56,14 +56,14 @@ impl Pool {
     /// Returns the warm zygote. Waits during a start, but not while starts fail: that is `engine_unavailable`.
     pub async fn zygote(&self) -> Result<Arc<Zygote>, ConversionError> {
         let mut current = self.current.subscribe();
-        let is_known = |current: &Current| match current {
-            Current::Ready(zygote) => !zygote.has_ended(),
-            Current::Starting => false,
-            Current::Unavailable(_) | Current::Stopped => true,
+        let is_known = |current: &ZygoteState| match current {
+            ZygoteState::Ready(zygote) => !zygote.has_ended(),
+            ZygoteState::Starting => false,
+            ZygoteState::Unavailable(_) | ZygoteState::Stopped => true,
         };
         match current.wait_for(is_known).await.as_deref() {
-            Ok(Current::Ready(zygote)) => Ok(Arc::clone(zygote)),
-            Ok(Current::Unavailable(reason)) => Err(unavailable(reason)),
+            Ok(ZygoteState::Ready(zygote)) => Ok(Arc::clone(zygote)),
+            Ok(ZygoteState::Unavailable(reason)) => Err(unavailable(reason)),
             _ => Err(stopping()),
         }
     }
@@ -80,22 +80,22 @@ impl Pool {
     /// Returns `engine_unavailable` unless a zygote is ready or starting.
     pub fn available(&self) -> Result<(), ConversionError> {
         match &*self.current.borrow() {
-            Current::Ready(_) | Current::Starting => Ok(()),
-            Current::Unavailable(reason) => Err(unavailable(reason)),
-            Current::Stopped => Err(stopping()),
+            ZygoteState::Ready(_) | ZygoteState::Starting => Ok(()),
+            ZygoteState::Unavailable(reason) => Err(unavailable(reason)),
+            ZygoteState::Stopped => Err(stopping()),
         }
     }
 
     pub fn pid(&self) -> Option<u32> {
         match &*self.current.borrow() {
-            Current::Ready(zygote) if !zygote.has_ended() => Some(zygote.pid),
+            ZygoteState::Ready(zygote) if !zygote.has_ended() => Some(zygote.pid),
             _ => None,
         }
     }
 
-    /// Starts a conversion in the zygote, and has the zygote replaced after `max_requests`.
-    pub fn convert(&self, zygote: &Zygote, convert: Convert) -> Events {
-        let events = zygote.convert(convert);
+    /// Starts a child of the zygote that runs a conversion, and has the zygote replaced after `max_requests`.
+    pub fn start_child(&self, zygote: &Zygote, convert: Convert) -> Events {
+        let events = zygote.start_child(convert);
         if zygote.served() >= self.max_requests {
             self.recycle.notify_one();
         }
@@ -122,13 +122,13 @@ impl Pool {
             } else {
                 // A zygote that dies before its first conversion counts as a failed start.
                 delay = next_delay(delay);
-                self.current.send_replace(Current::Unavailable("the engine died at once".to_owned()));
+                self.current.send_replace(ZygoteState::Unavailable("the engine died at once".to_owned()));
             }
             let Some(next) = self.successor(&zygote, died, delay).await else { break };
             (zygote, delay) = next;
-            self.current.send_replace(Current::Ready(Arc::clone(&zygote)));
+            self.current.send_replace(ZygoteState::Ready(Arc::clone(&zygote)));
         }
-        self.current.send_replace(Current::Stopped);
+        self.current.send_replace(ZygoteState::Stopped);
     }
 
     /// Starts zygotes until one is ready; meanwhile `old` serves if it lives. `None` when stopped.
@@ -169,7 +169,7 @@ impl Pool {
                     let again_in_s = delay.as_secs_f64();
                     tracing::error!(%error, log = ?error.log(), again_in_s, "a zygote does not start");
                     if died {
-                        self.current.send_replace(Current::Unavailable(error.public()));
+                        self.current.send_replace(ZygoteState::Unavailable(error.public()));
                     }
                 }
             }
@@ -190,7 +190,7 @@ impl Pool {
             Ending::Exited => RestartReason::Died,
         };
         self.counters.restart(reason);
-        self.current.send_replace(Current::Starting);
+        self.current.send_replace(ZygoteState::Starting);
     }
 }
 

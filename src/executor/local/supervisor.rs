@@ -28,11 +28,11 @@ use super::pool::{Pool, stopping};
 use super::protocol::{self, ChildLimits, Hello, Ready};
 use super::python_package;
 use super::seccomp::seccomp_program;
-use super::zygote::Recipe;
+use super::zygote::ZygoteSettings;
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
-use crate::executor::EngineRequest;
+use crate::executor::interface::EngineRequest;
 use crate::executor::stats::Stats;
-use crate::executor::task::{Done, Version};
+use crate::executor::task::{CompletedTask, Version};
 use crate::executor::workdir::WorkDir;
 use crate::slots::Slots;
 use crate::telemetry;
@@ -122,7 +122,7 @@ impl Blender {
         })?);
         let tracker = TaskTracker::new();
         let recipe =
-            Recipe { launcher, hello, ready_within: settings.ready_within, tracker: tracker.clone() };
+            ZygoteSettings { launcher, hello, ready_within: settings.ready_within, tracker: tracker.clone() };
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
         let pool = Pool::start(recipe, settings.max_requests.max(1), stop).await?;
@@ -149,7 +149,7 @@ impl Blender {
     }
 
     /// Converts the model in the request's folder; see [`crate::executor::Executor::convert`].
-    pub async fn convert(&self, request: EngineRequest<'_>) -> Result<Done, ConversionError> {
+    pub async fn convert(&self, request: EngineRequest<'_>) -> Result<CompletedTask, ConversionError> {
         let EngineRequest { client, folder, task, allowed, mut progress, usage } = request;
         let began = Instant::now();
         // A deadline beyond what the clock can hold becomes a year.
@@ -172,7 +172,7 @@ impl Blender {
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
         let (answer, mut answered) = oneshot::channel();
-        let conversion = ChildRun {
+        let child_run = ChildRun {
             slot,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),
@@ -188,7 +188,7 @@ impl Blender {
             usage,
         };
         // A separate task, because the child must be reaped even if this future is dropped.
-        self.tracker.spawn(conversion.run(answer).instrument(telemetry::span!("convert")));
+        self.tracker.spawn(child_run.run(answer).instrument(telemetry::span!("convert")));
         loop {
             tokio::select! {
                 biased;

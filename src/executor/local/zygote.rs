@@ -30,7 +30,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(1);
 const CHILDREN_EXIT_WITHIN: Duration = Duration::from_millis(500);
 
 /// Everything needed to start a zygote.
-pub(super) struct Recipe {
+pub(super) struct ZygoteSettings {
     pub launcher: Arc<Launcher>,
     pub hello: Hello,
     pub ready_within: Duration,
@@ -70,7 +70,7 @@ enum Request {
 
 impl Zygote {
     /// Starts a zygote and waits until it is ready. Dropping the future kills it.
-    pub async fn start(recipe: &Recipe, cold: bool) -> Result<Zygote, EngineError> {
+    pub async fn start(recipe: &ZygoteSettings, cold: bool) -> Result<Zygote, EngineError> {
         let began = tokio::time::Instant::now();
         let Started { mut process, socket, mut log } = recipe.launcher.start().await?;
         let (mut reader, mut writer) = socket.into_split();
@@ -104,8 +104,8 @@ impl Zygote {
         Ok(Zygote { requests, ending, served: AtomicU64::new(0), ready, pid })
     }
 
-    /// Runs the conversion in a child. Its events end with `exited`, or without it if the zygote ends first.
-    pub fn convert(&self, convert: Convert) -> Events {
+    /// Starts a child that runs the conversion. Its events end with `exited`, or without it if the zygote ends first.
+    pub fn start_child(&self, convert: Convert) -> Events {
         self.served.fetch_add(1, Ordering::Relaxed);
         let (events, received) = mpsc::unbounded_channel();
         // If the zygote has ended, the request is dropped with its sender, and the events end.
@@ -193,11 +193,11 @@ struct Driver {
     writer: OwnedWriteHalf,
     events: mpsc::Receiver<Event>,
     requests: mpsc::UnboundedReceiver<Request>,
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, RunningChild>,
     _launcher: Arc<Launcher>,
 }
 
-struct Running {
+struct RunningChild {
     events: mpsc::UnboundedSender<Event>,
     /// Leader of the child's session, once it is known.
     pid: Option<Pid>,
@@ -254,7 +254,7 @@ impl Driver {
             Request::Kill(missed) => return Err(Ending::Unresponsive(missed)),
             Request::Cancel(id) => Command::Cancel { id },
             Request::Convert(convert, events) => {
-                self.running.insert(convert.id, Running { events, pid: None });
+                self.running.insert(convert.id, RunningChild { events, pid: None });
                 Command::Convert(*convert)
             }
         };

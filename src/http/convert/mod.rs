@@ -1,7 +1,8 @@
 //! `POST /convert`: a model in, a file out.
 
 mod handler;
-mod query;
+pub mod query;
+pub mod receive;
 pub mod response;
 
 pub use handler::{__path_convert, convert};

@@ -35,20 +35,38 @@ impl ConvertQuery {
     /// # Errors
     /// `malformed_request`, `no_output_format`, `unsupported_output_format`, `unknown_option`, `invalid_option`.
     pub fn read(query: Result<Query<Parameters>, QueryRejection>) -> Result<Self, Problem> {
+        Self::read_with(query, []).map(|(read, [])| read)
+    }
+
+    /// Parses the query of an operation that has more parameters than a conversion. Returns the values of those, in the
+    /// order of `others`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_with<const N: usize>(
+        query: Result<Query<Parameters>, QueryRejection>,
+        others: [&str; N],
+    ) -> Result<(Self, [Option<String>; N]), Problem> {
         let Query(parameters) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
         let mut read = Self { target: Format::Glb, options: Options::default(), file_name: None, main: None };
+        let mut values = [const { None }; N];
         let mut target = None;
         let mut seen = HashSet::new();
         for (name, value) in parameters {
+            let other = others.iter().zip(&mut values).find(|(other, _)| **other == name);
             // HTML forms also send empty fields.
-            if value.is_empty() && (OWN.contains(&name.as_str()) || Options::exists(&name)) {
+            let is_known = OWN.contains(&name.as_str()) || other.is_some() || Options::exists(&name);
+            if value.is_empty() && is_known {
                 continue;
             }
             match name.as_str() {
                 OUTPUT_FORMAT => target = Some(value),
                 FILE_NAME => read.file_name = Some(value),
                 MAIN => read.main = Some(value),
-                _ => read.options.set(cut(&name), cut(&value))?,
+                _ => match other {
+                    Some((_, other)) => *other = Some(value),
+                    None => read.options.set(cut(&name), cut(&value))?,
+                },
             }
             if let Some(twice) = seen.replace(name) {
                 return Err(Problem::malformed(format!("the query repeats {twice}")));
@@ -64,7 +82,7 @@ impl ConvertQuery {
             Problem::new(ErrorCode::UnsupportedOutputFormat, detail)
         })?;
         read.options.check(read.target)?;
-        Ok(read)
+        Ok((read, values))
     }
 }
 

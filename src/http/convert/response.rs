@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use crate::cache;
@@ -20,10 +21,10 @@ use crate::storage::Hash;
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
+pub const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
 
 /// The `Cache-Control` of a result: only the client may cache it, and revalidates it with its `ETag`.
-const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
+pub const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// Bytes of a large file that are read at a time; a slow client keeps about four such chunks in memory.
 const CHUNK: usize = 64 << 10;
@@ -109,21 +110,27 @@ async fn send(
     Ok(response)
 }
 
-/// Returns a response whose body reads the content from the disk as it is sent. The body owns `kept`.
+/// Returns a response with the whole content. The body owns `kept`.
 fn file(info: &cache::ResultInfo, content: Blob, kept: impl Send + 'static) -> Response {
-    let (length, body) = match content {
-        Blob::Memory(content) => (content.len() as u64, Body::from(content)),
-        Blob::File(file, length) => {
-            let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
-            let stream = stream.inspect(move |_| {
-                let _kept = &kept;
-            });
-            (length, Body::from_stream(stream))
-        }
-    };
+    let length = content.length();
     let headers =
         [(header::CONTENT_TYPE, info.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
-    (headers, body).into_response()
+    (headers, body(content, length, kept)).into_response()
+}
+
+/// Returns a body that reads `length` bytes of the content, from the position of its file, as it is sent. The body owns
+/// `kept`.
+pub fn body(content: Blob, length: u64, kept: impl Send + 'static) -> Body {
+    match content {
+        Blob::Memory(content) => Body::from(content),
+        Blob::File(file, _) => {
+            let file = tokio::fs::File::from_std(file).take(length);
+            let stream = ReaderStream::with_capacity(file, CHUNK).inspect(move |_| {
+                let _kept = &kept;
+            });
+            Body::from_stream(stream)
+        }
+    }
 }
 
 /// Returns the value of `Server-Timing`, in milliseconds; skipped stages are 0.

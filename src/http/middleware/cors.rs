@@ -9,20 +9,31 @@ use super::rate_limit;
 use crate::http::convert::response;
 
 /// Request headers that a page may send, besides those that CORS always allows.
-const REQUEST_HEADERS: [HeaderName; 7] = [
+const REQUEST_HEADERS: [HeaderName; 15] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::CONTENT_TYPE,
     header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::RANGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("prefer"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("want-repr-digest"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
 ];
 
 /// Response headers that a page may read, besides those that CORS always allows.
-const RESPONSE_HEADERS: [HeaderName; 13] = [
+const RESPONSE_HEADERS: [HeaderName; 19] = [
+    header::ACCEPT_RANGES,
     header::CONTENT_DISPOSITION,
     header::CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
     header::ETAG,
     header::LINK,
     header::LOCATION,
@@ -30,6 +41,9 @@ const RESPONSE_HEADERS: [HeaderName; 13] = [
     rate_limit::RATE_LIMIT_POLICY,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
+    HeaderName::from_static("idempotent-replayed"),
+    HeaderName::from_static("preference-applied"),
+    HeaderName::from_static("repr-digest"),
     HeaderName::from_static("server-timing"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("meshgate-losses"),
@@ -49,7 +63,7 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::HEAD, Method::POST])
+            .allow_methods([Method::DELETE, Method::GET, Method::HEAD, Method::POST])
             .allow_headers(REQUEST_HEADERS)
             .expose_headers(RESPONSE_HEADERS)
             .max_age(Duration::from_hours(1)),

@@ -176,7 +176,9 @@ impl RequestLog {
                 )
             };
         }
+        let is_jobs_limit = self.error.as_ref().is_some_and(|error| error.code == ErrorCode::JobsFull);
         match status {
+            _ if is_jobs_limit => line!(info),
             // Errors of the server itself.
             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::INSUFFICIENT_STORAGE => line!(error),
             _ if is_probe(&self.route) => line!(debug),

@@ -1,32 +1,13 @@
 //! Middleware that identifies, authorizes, limits and logs requests.
 
 pub mod api_keys;
+mod client;
 pub mod cors;
 pub mod log_request;
 pub mod rate_limit;
 pub mod real_ip;
 pub mod request_id;
 
-use std::sync::Arc;
-
-use axum::http::Extensions;
-
 pub use api_keys::KeyName;
+pub use client::{client, owner};
 pub use real_ip::Address;
-
-use crate::config::{Access, CacheScope};
-use crate::domain::Client;
-
-/// Returns the client of a request: the owner of its API key, otherwise its address.
-pub fn client(request: &Extensions) -> Option<Client> {
-    match request.get::<KeyName>() {
-        Some(KeyName(name)) => Some(Client::Key(Arc::clone(name))),
-        None => request.get::<Address>().map(|Address(address)| Client::address(*address)),
-    }
-}
-
-/// Returns the name of the API key that owns the request's results and reports; `None` if they are shared.
-pub fn owner(request: &Extensions, access: &Access) -> Option<Arc<str>> {
-    let KeyName(name) = request.get::<KeyName>().filter(|_| access.cache_scope == CacheScope::Key)?;
-    Some(Arc::clone(name))
-}

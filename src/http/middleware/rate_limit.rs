@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::client::client;
 use crate::config::Access;
 use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
@@ -51,7 +52,8 @@ pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, nex
             problem.into_response()
         }
     };
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+    let problem = response.extensions().get::<Problem>();
+    if problem.is_some_and(|problem| problem.error.code == ErrorCode::RateLimited) {
         gateway.metrics.rate_limited();
     }
     // Rounded up, like `Retry-After`.
@@ -69,7 +71,7 @@ pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, nex
 /// Returns the client that the request counts for, and its quota; `None` if it has no limit.
 fn client_quota(request: &Extensions, access: &Access) -> Option<(Client, Quota)> {
     let common = access.rate_limit;
-    let client = super::client(request)?;
+    let client = client(request)?;
     let requests = match &client {
         Client::Key(name) => {
             let key = access.api_keys.iter().find(|key| key.name == **name)?;

@@ -3,19 +3,23 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::responses::{add_headers, codes, errors, named, security};
+use super::responses::{accepted, add_headers, codes, errors, named, security};
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};
+use crate::http::jobs::document::Document;
 
 /// A triangle as OBJ: the smallest model.
 const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
-/// Codes that a conversion never responds with: the first three belong to other routes, the fourth to the command line,
-/// and the last to clients that hung up.
-const EXCLUDED: [ErrorCode; 5] = [
+/// Codes that a conversion never responds with: the first six belong to other routes, the next to the command line, and
+/// the last to clients that hung up.
+const EXCLUDED: [ErrorCode; 8] = [
     ErrorCode::NotFound,
     ErrorCode::Expired,
     ErrorCode::MethodNotAllowed,
+    ErrorCode::RangeNotSatisfiable,
+    ErrorCode::JobNotFinished,
+    ErrorCode::WrongJobState,
     ErrorCode::OutputExists,
     ErrorCode::Cancelled,
 ];
@@ -40,10 +44,10 @@ pub fn describe(operation: &mut Value, schemas: &mut SchemaGenerator) {
     let mut responses = errors(&possible, true);
     let without_body = |description: &str| json!({ "description": description, "headers": named(&HEADERS) });
     let mut result = without_body("The converted file, or a zip of several files (see `packaging`).");
-    let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
-    let binary = json!({ "schema": { "type": "string", "format": "binary" } });
-    result["content"] = types.map(|name| (name.to_owned(), binary.clone())).collect::<Map<_, _>>().into();
+    result["content"] = content();
     responses.insert("200".to_owned(), result);
+    let job = schemas.subschema_for::<Document>().to_value();
+    responses.insert("202".to_owned(), accepted(&job));
     let mut redirect = without_body(
         "A large result, at `Location` for a limited time; only if the operator redirects clients to the bucket.",
     );
@@ -64,7 +68,14 @@ pub fn describe(operation: &mut Value, schemas: &mut SchemaGenerator) {
     operation["security"] = security();
 }
 
-fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
+/// The bodies of a result, by media type.
+pub fn content() -> Value {
+    let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
+    let binary = json!({ "schema": { "type": "string", "format": "binary" } });
+    types.map(|name| (name.to_owned(), binary.clone())).collect::<Map<_, _>>().into()
+}
+
+pub fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
     let text = json!({ "type": "string" });
     let names: Vec<_> = TABLE.iter().map(|info| info.name).collect();
     let target = json!({
@@ -103,17 +114,34 @@ fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
             "`ETag`s of results that the client has; if the result is one of them, the response is 304.",
         ),
         ("Cache-Control", "With `no-cache`, the server converts even if the result is cached."),
+        (
+            "Prefer",
+            "With `respond-async`, the conversion becomes a job; with `wait=N` as well, only if it takes longer than N \
+             seconds (60 at most); RFC 7240.",
+        ),
+        ("Content-Digest", "Digests of the body by SHA-256 or SHA-512, which the server checks; RFC 9530."),
+        ("Repr-Digest", "The same as `Content-Digest`."),
     ] {
-        parameters.push(parameter(name, "header", about, &text));
+        parameters.push(header(name, about));
     }
+    let about =
+        "A key that the client makes up for a job: the same key with the same content gets the same job.";
+    // A key that begins with a quote has to end with one.
+    let key = json!({ "type": "string", "pattern": "^[!#-~][!-~]{0,254}$" });
+    parameters.push(parameter("Idempotency-Key", "header", about, &key));
     parameters
 }
 
-fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
+/// A header of the request.
+pub fn header(name: &str, description: &str) -> Value {
+    parameter(name, "header", description, &json!({ "type": "string" }))
+}
+
+pub fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": place, "description": description, "schema": schema })
 }
 
-fn body() -> Value {
+pub fn body() -> Value {
     json!({
         "required": true,
         "description": "The model: a form with one or more parts named `file`, or the bytes of one file with any other \

@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, generated from the handlers, the tables of the domain and the types' schemas.
 
 mod convert;
+mod jobs;
 mod responses;
 
 use std::sync::LazyLock;
@@ -42,10 +43,14 @@ response and in the server's log. Behind trusted proxies, the server reads the c
 If the operator has set a rate limit, it applies to each client: an API key, or otherwise an IP address (of IPv6 a \
 /64). `RateLimit-Policy` shows how many conversions a client may request in a sliding window, and `RateLimit` how \
 many are left. Further requests get 429 (`rate_limited`) with `Retry-After`, before a body of more than 256 KiB is \
-read. Only conversions count; cached results, refused requests and reports do not.
+read. Only conversions and new jobs count; cached results, refused requests and reports do not.
 
-Responses must not be cached (`Cache-Control: no-store`), with two exceptions. Clients may cache results (`private, \
-no-cache`), and revalidate them with `If-None-Match` before each use. The files of `/apidocs/` may be cached, too.";
+A job belongs to the API key that submitted it, and does not exist for others. Jobs that were submitted without a key \
+are visible to every client without one that knows their ID, which cannot be guessed.
+
+Responses must not be cached (`Cache-Control: no-store`), with two exceptions. Clients may cache results and single \
+jobs (`private, no-cache`), and revalidate them with `If-None-Match` before each use. The files of `/apidocs/` may be \
+cached, too.";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -54,6 +59,14 @@ no-cache`), and revalidate them with `If-None-Match` before each use. The files 
         convert_handler::convert,
         formats::formats,
         reports::report,
+        super::jobs::submit::submit_job,
+        super::jobs::list::list_jobs,
+        super::jobs::get::get_job,
+        super::jobs::actions::remove_job,
+        super::jobs::result::get_result,
+        super::jobs::events::job_events,
+        super::jobs::actions::cancel_job,
+        super::jobs::actions::retry_job,
         health::health,
         health::live,
         health::ready,
@@ -63,6 +76,7 @@ no-cache`), and revalidate them with `If-None-Match` before each use. The files 
     ),
     tags(
         (name = "conversion", description = "Conversions, formats and reports"),
+        (name = "jobs", description = "Conversions that are accepted for later"),
         (name = "watching", description = "Probes and metrics for operators; no API key needed"),
         (name = "document", description = "The OpenAPI document"),
     )
@@ -97,6 +111,7 @@ pub fn document() -> Value {
     for path in ["/convert", "/v1/convert"] {
         convert::describe(&mut paths[path]["post"], &mut schemas);
     }
+    jobs::describe(paths, &mut schemas);
     let text = json!({ "type": "string" });
     let report_errors =
         [ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Overloaded];

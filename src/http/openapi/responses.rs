@@ -44,7 +44,8 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
     let meanings: Vec<_> = codes.iter().map(|(code, meaning)| format!("- `{code}`: {meaning}")).collect();
     let headers = match status {
         401 => &[REQUEST_ID, "WWW-Authenticate"][..],
-        429 | 503 => &[REQUEST_ID, "Retry-After"],
+        409 | 429 | 503 => &[REQUEST_ID, "Retry-After"],
+        416 => &[REQUEST_ID, "Content-Range"],
         _ => &[REQUEST_ID],
     };
     let codes: Vec<_> = codes.iter().map(|(code, _)| code).collect();
@@ -63,6 +64,18 @@ pub fn add_headers(response: &mut Value, names: &[&str]) {
     if let Some(headers) = response["headers"].as_object_mut() {
         headers.extend(named(names));
     }
+}
+
+/// Returns the response to a job that was submitted, whose schema is `job`.
+pub fn accepted(job: &Value) -> Value {
+    let mut accepted = response("Accepted and durable; the job.", "application/json", job);
+    add_headers(&mut accepted, &["Retry-After", "Idempotent-Replayed", "Preference-Applied"]);
+    accepted["headers"]["Location"] = json!({
+        "description": "The path of the job.",
+        "required": true,
+        "schema": { "type": "string", "format": "uri-reference" },
+    });
+    accepted
 }
 
 /// Returns references to these headers of [`headers`].
@@ -101,7 +114,7 @@ pub fn headers() -> Value {
         "ETag": required("The BLAKE3 hash of the file, for `If-None-Match`.", &pattern("^\"[0-9a-f]{64}\"$")),
         "Location": required("The URL of the file.", &json!({ "type": "string", "format": "uri" })),
         "Link": required(
-            "The path of the report: `</v1/reports/{id}>; rel=\"describedby\"`.",
+            "The path of the report, or of the job with its report: `</v1/reports/{id}>; rel=\"describedby\"`.",
             &text,
         ),
         "Retry-After": optional("Seconds after which to retry, if known.", number(1)),
@@ -115,6 +128,21 @@ pub fn headers() -> Value {
              `RateLimit`.",
             pattern("^\"default\";q=[0-9]+;w=[0-9]+$"),
         ),
+        "Accept-Ranges": required("`bytes`: a request may ask for a range of the file.", &text),
+        "Content-Range": required(
+            "The range of the file, as `bytes FIRST-LAST/LENGTH`; for a range that it does not have, `bytes */LENGTH`.",
+            &pattern("^bytes ([0-9]+-[0-9]+|\\*)/[0-9]+$"),
+        ),
+        "Repr-Digest": optional(
+            "The SHA-256 of the whole file (RFC 9530). Absent for large files, unless the request has \
+             `Want-Repr-Digest`.",
+            pattern("^sha-256=:[A-Za-z0-9+/]{43}=:$"),
+        ),
+        "Idempotent-Replayed": optional(
+            "Present if the job was submitted by an earlier request with the same `Idempotency-Key`.",
+            json!({ "type": "string", "const": "true" }),
+        ),
+        "Preference-Applied": optional("The preferences of `Prefer` that were applied.", text.clone()),
         "WWW-Authenticate": required("The authentication scheme for the API key.", &text),
     })
 }

@@ -17,8 +17,8 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Total time of reading on at shutdown.
 const LONGEST_AT_STOP: Duration = Duration::from_secs(1);
 
-/// Bytes that are read before a rest, and its length, which make 32 to 64 MB a second: nobody needs these bytes, and the
-/// client may send as fast as it can. At shutdown there is no time for rests.
+/// Bytes read before each pause, and the pause's length: 32 to 64 MB/s. Nobody needs these bytes, and the client may send
+/// as fast as it can. At shutdown there is no time for pauses.
 const TURN: usize = 64 << 10;
 const REST: Duration = Duration::from_millis(1);
 

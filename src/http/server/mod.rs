@@ -60,7 +60,7 @@ pub struct Server {
     listener: TcpListener,
     seats: Arc<Semaphore>,
     spare: Arc<Semaphore>,
-    patience: Duration,
+    longest_pause: Duration,
 }
 
 /// A permit for one connection.
@@ -74,7 +74,7 @@ struct Common {
     router: Router,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    patience: Duration,
+    longest_pause: Duration,
 }
 
 /// A connection and its current exchange.
@@ -88,18 +88,22 @@ struct Connection {
 }
 
 impl Server {
-    /// Binds the address. `patience` limits the wait for a request's head, and for the client to read a response.
+    /// Binds the address. `longest_pause` limits the wait for a request's head, and for the client to read a response.
     ///
     /// # Errors
     /// The error of `bind`: for example, an address in use or a port that needs privileges.
-    pub async fn bind(address: SocketAddr, max_connections: usize, patience: Duration) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        max_connections: usize,
+        longest_pause: Duration,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let seats = max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             listener,
             seats: Arc::new(Semaphore::new(seats)),
             spare: Arc::new(Semaphore::new(SPARE_SEATS)),
-            patience,
+            longest_pause,
         })
     }
 
@@ -114,7 +118,7 @@ impl Server {
     /// Serves until `shutdown.closed`; then returns when every response is sent, or at `shutdown.dropping_responses`.
     pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
         let closed = shutdown.closed.clone();
-        let common = Arc::new(Common { router, metrics, shutdown, patience: self.patience });
+        let common = Arc::new(Common { router, metrics, shutdown, longest_pause: self.longest_pause });
         let connections = TaskTracker::new();
         tokio::select! {
             () = self.accept(&common, &connections) => {}
@@ -198,12 +202,12 @@ impl Connection {
     }
 
     async fn serve_requests(&self) {
-        let Common { metrics, shutdown, patience, .. } = &*self.common;
+        let Common { metrics, shutdown, longest_pause, .. } = &*self.common;
         let (metrics, peer) = (Arc::clone(metrics), self.peer);
         let stream = TimedStream::new(
             self.socket.clone(),
             Arc::clone(&self.exchange),
-            *patience,
+            *longest_pause,
             shutdown.closed.clone(),
             Box::new(move |code, id| log_request::refused(&metrics, peer, code, id)),
         );

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::linger::Lingering;
 use crate::domain::ErrorCode;
-use crate::http::patience::Patience;
 use crate::http::reject::{self, Completed};
+use crate::http::time_credit::TimeCredit;
 
 /// Largest request line and headers, in bytes.
 pub const MAX_HEAD: usize = 32 << 10;
@@ -199,11 +199,11 @@ pub struct TimedStream<T> {
     inner: T,
     exchange: Arc<Exchange>,
     /// Limits the wait for a request's head, and for the client to read part of a response.
-    patience: Duration,
+    longest_pause: Duration,
     awaited: Option<Awaited>,
     read_deadline: Pin<Box<Sleep>>,
     /// The client's time credit for reading the current response.
-    write_credit: Patience,
+    write_credit: TimeCredit,
     /// The number of that response.
     response: u64,
     blocked: Option<Blocked>,
@@ -231,17 +231,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     pub fn new(
         inner: T,
         exchange: Arc<Exchange>,
-        patience: Duration,
+        longest_pause: Duration,
         stopping: CancellationToken,
         on_refusal: OnRefusal,
     ) -> Self {
         Self {
             inner,
             exchange,
-            patience,
+            longest_pause,
             awaited: None,
-            read_deadline: Box::pin(sleep(patience)),
-            write_credit: Patience::new(patience),
+            read_deadline: Box::pin(sleep(longest_pause)),
+            write_credit: TimeCredit::new(longest_pause),
             response: 0,
             blocked: None,
             refusal: Bytes::new(),
@@ -257,11 +257,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
         let awaited = self.exchange.awaited();
         if self.awaited != awaited {
             self.awaited = awaited;
-            let patience = match awaited {
+            let longest_pause = match awaited {
                 Some(Awaited::Request { after: 1.. }) => KEEP_ALIVE,
-                _ => self.patience,
+                _ => self.longest_pause,
             };
-            self.read_deadline.as_mut().reset(Instant::now() + patience);
+            self.read_deadline.as_mut().reset(Instant::now() + longest_pause);
         }
         if awaited.is_none() {
             // The reader of the body has its own timeout.
@@ -284,7 +284,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     ) -> Poll<io::Result<usize>> {
         let response = self.exchange.begun.load(Ordering::Relaxed);
         if self.response != response {
-            (self.response, self.write_credit) = (response, Patience::new(self.patience));
+            (self.response, self.write_credit) = (response, TimeCredit::new(self.longest_pause));
         }
         if let Poll::Ready(result) = written {
             if let Some(blocked) = self.blocked.take() {

@@ -4,11 +4,13 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(50);
 
-fn stream(patience: Duration) -> (TimedStream<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
+fn stream(
+    longest_pause: Duration,
+) -> (TimedStream<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
     let (ours, theirs) = duplex(1024);
     let (exchange, stopping) = (Arc::new(Exchange::default()), CancellationToken::new());
     let stream =
-        TimedStream::new(ours, Arc::clone(&exchange), patience, stopping.clone(), Box::new(|_, _| ()));
+        TimedStream::new(ours, Arc::clone(&exchange), longest_pause, stopping.clone(), Box::new(|_, _| ()));
     (stream, theirs, exchange, stopping)
 }
 
@@ -84,8 +86,8 @@ async fn a_response_that_is_not_read_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_is_read_too_slowly_fails() {
-    let patience = Duration::from_secs(30);
-    let (mut stream, mut client, exchange, _) = stream(patience);
+    let longest_pause = Duration::from_secs(30);
+    let (mut stream, mut client, exchange, _) = stream(longest_pause);
     let _answering = exchange.request(false);
     // No pause is too long. The client reads 1 KiB per second at first, and later a quarter of that.
     let reading = async {
@@ -111,17 +113,17 @@ async fn a_response_that_is_read_too_slowly_fails() {
     let ((error, took), _) = tokio::join!(writing, reading);
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!(error.to_string().contains("too slowly"), "{error}");
-    assert!(took > Duration::from_mins(5) && took < Duration::from_mins(5) + 4 * patience, "{took:?}");
+    assert!(took > Duration::from_mins(5) && took < Duration::from_mins(5) + 4 * longest_pause, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_response_begins_with_the_same_credit() {
-    let patience = Duration::from_secs(30);
-    let (mut stream, mut client, exchange, _) = stream(patience);
+    let longest_pause = Duration::from_secs(30);
+    let (mut stream, mut client, exchange, _) = stream(longest_pause);
     for _ in 0..5 {
         let _answering = exchange.request(false);
         let reading = async {
-            tokio::time::sleep(patience * 3 / 4).await;
+            tokio::time::sleep(longest_pause * 3 / 4).await;
             client.read_exact(&mut [0; 2048]).await.unwrap();
         };
         let (written, ()) = tokio::join!(stream.write_all(&[0; 2048]), reading);

@@ -1,9 +1,9 @@
 //! The files of a `multipart/form-data` body.
 
-use super::limited_body::Incoming;
+use super::limited_body::{Incoming, no_file};
 use super::multipart::Parts;
 use super::spool::Spool;
-use super::{Upload, no_file};
+use crate::conversion::Upload;
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;

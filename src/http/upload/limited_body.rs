@@ -9,9 +9,10 @@ use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use futures_util::StreamExt;
 
 use crate::domain::ErrorCode;
-use crate::http::patience::{Patience, SLOWEST};
+use crate::http::digest::Digests;
 use crate::http::problem::Problem;
 use crate::http::shares::Share;
+use crate::http::time_credit::{SLOWEST, TimeCredit};
 
 /// Largest unused body that is read and discarded, in bytes.
 const MAX_DISCARDED: u64 = 16 << 10;
@@ -27,28 +28,35 @@ pub struct Incoming {
     stream: BodyDataStream,
     max_bytes: u64,
     longest_pause: Duration,
-    patience: Patience,
+    credit: TimeCredit,
     received: u64,
     pieces: u64,
     share: Share,
+    digests: Digests,
 }
 
 impl Incoming {
     /// The received bytes count in `share` until the body is dropped.
     pub fn new(body: Body, max_bytes: u64, longest_pause: Duration, share: Share) -> Self {
-        let (stream, patience) = (body.into_data_stream(), Patience::new(longest_pause));
-        Self { stream, max_bytes, longest_pause, patience, received: 0, pieces: 0, share }
+        let (stream, credit) = (body.into_data_stream(), TimeCredit::new(longest_pause));
+        let digests = Digests::default();
+        Self { stream, max_bytes, longest_pause, credit, received: 0, pieces: 0, share, digests }
+    }
+
+    /// Compares the body with these digests at its end.
+    pub fn with_digests(self, digests: Digests) -> Self {
+        Self { digests, ..self }
     }
 
     /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `overloaded`, `request_timeout`, `cancelled` if the client hung up, or `malformed_request` for
-    /// malformed chunks.
+    /// `too_large`, `overloaded`, `request_timeout`, `digest_mismatch`, `cancelled` if the client hung up, or
+    /// `malformed_request` for malformed chunks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let began = Instant::now();
-        let Ok(next) = tokio::time::timeout(self.patience.left(), self.stream.next()).await else {
-            let detail = if self.patience.is_too_slow() {
+        let Ok(next) = tokio::time::timeout(self.credit.left(), self.stream.next()).await else {
+            let detail = if self.credit.is_too_slow() {
                 format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
             } else {
                 format!("no data came for {} s", self.longest_pause.as_secs_f64())
@@ -56,10 +64,13 @@ impl Incoming {
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
         // Only this wait is the client's: writing what was received to a slow disk does not count.
-        self.patience.spend(began.elapsed());
-        let Some(chunk) = next else { return Ok(None) };
+        self.credit.spend(began.elapsed());
+        let Some(chunk) = next else {
+            self.digests.compare()?;
+            return Ok(None);
+        };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
-        self.patience.earn(chunk.len());
+        self.credit.earn(chunk.len());
         self.received += chunk.len() as u64;
         if self.received > self.max_bytes {
             return Err(too_large(self.max_bytes));
@@ -69,6 +80,7 @@ impl Incoming {
             return Err(Problem::malformed("the body comes in too many small pieces"));
         }
         self.share.add(chunk.len() as u64)?;
+        self.digests.update(&chunk);
         Ok(Some(chunk))
     }
 }
@@ -112,4 +124,9 @@ pub fn too_large(limit: u64) -> Problem {
         format!("the request is above the limit of {limit} bytes")
     };
     Problem::new(ErrorCode::TooLarge, detail)
+}
+
+/// The sentence is the predecessor's, whose clients may match it.
+pub fn no_file() -> Problem {
+    Problem::new(ErrorCode::NoFile, "No file provided")
 }

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use crate::conversion::Upload;
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
+use limited_body::no_file;
 pub use limited_body::{Incoming, discard};
 use spool::Spool;
 
@@ -50,7 +51,7 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 ///
 /// # Errors
 /// The error of `refuse`, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`,
-/// `malformed_request`, `disk_full`, `io`.
+/// `malformed_request`, `digest_mismatch`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Incoming,
@@ -78,9 +79,4 @@ async fn raw(mut body: Incoming, name: &str, folder: &ConversionFolder) -> Resul
     }
     let file = spool.finish().await?;
     if file.bytes == 0 { Err(no_file()) } else { Ok(file) }
-}
-
-/// The sentence is the predecessor's, whose clients may match it.
-fn no_file() -> Problem {
-    Problem::new(ErrorCode::NoFile, "No file provided")
 }

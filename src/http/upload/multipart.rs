@@ -1,6 +1,7 @@
 //! Streaming parser of `multipart/form-data` bodies.
 //!
-//! It reads on only when the buffer does not suffice, so that at most a part's headers and one chunk are in memory.
+//! It reads on only when the buffer does not suffice, so that at most a part's headers and one chunk are in memory. It is
+//! our own because crates for this do not limit the headers of a part.
 
 use axum::body::Bytes;
 use bytes::BytesMut;

@@ -8,7 +8,8 @@ use super::document::{Accessor, BufferView, Document, SparsePart, indexed};
 use crate::domain::{Cancel, ConversionError};
 use crate::formats::gltf::accessor::{Element, Layout};
 use crate::formats::gltf::byte_range::ByteRange;
-use crate::inspect::{malformed, reading, three_floats};
+use crate::formats::gltf::malformed;
+use crate::inspect::reader::{reading, three_floats};
 
 /// Approximate number of bytes that are read at a time.
 const BLOCK: usize = 1 << 16;

@@ -7,7 +7,8 @@ use super::document::{Mesh, Node, Primitive, indexed};
 use super::matrix::Matrix;
 use crate::domain::ConversionError;
 use crate::domain::report::Bounds;
-use crate::inspect::{Extent, malformed};
+use crate::formats::gltf::malformed;
+use crate::inspect::extent::Extent;
 
 /// The bounding box of all meshes. It is exact except for compressed vertices, whose `min` and `max` are used.
 ///

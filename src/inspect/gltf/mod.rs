@@ -18,11 +18,12 @@ use indexmap::IndexSet;
 use accessor::Data;
 use document::{Animation, Document, Mesh, Primitive, RootExtensions, Texture, indexed};
 
-use super::{malformed, tidy_fps};
+use super::frame_rate::tidy_fps;
 use crate::domain::report::{Clip, Counts};
 use crate::domain::{ConversionError, error};
 use crate::formats::gltf::asset::{Asset, Reference};
 use crate::formats::gltf::json_text::Members;
+use crate::formats::gltf::malformed;
 
 /// Counts the contents of an open glTF.
 ///

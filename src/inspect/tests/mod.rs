@@ -7,7 +7,8 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::{inspect, tidy_fps};
+use super::frame_rate::tidy_fps;
+use super::inspect;
 use crate::context::Context;
 use crate::domain::report::{Bounds, Clip, Counts};
 use crate::domain::{ConversionError, ErrorCode, Format};

@@ -22,7 +22,7 @@ pub enum Resolved {
 
 /// All files that a reference may mean.
 #[derive(Debug)]
-pub enum Found {
+pub enum Candidates {
     /// The file at this index has the path.
     Exactly(usize),
     /// These files share the longest path suffix with the reference; there is at least one.
@@ -41,24 +41,26 @@ impl Files {
     /// As [`Files::count_steps`].
     pub fn resolve(&mut self, from: usize, reference: &str) -> Result<Resolved, ConversionError> {
         Ok(match self.find(from, reference)? {
-            Found::Exactly(index) => Resolved::Found(index),
-            Found::Likely(found) => found.first().map_or(Resolved::Missing, |index| Resolved::Found(*index)),
-            Found::Missing => Resolved::Missing,
-            Found::Outside => Resolved::Outside,
+            Candidates::Exactly(index) => Resolved::Found(index),
+            Candidates::Likely(found) => {
+                found.first().map_or(Resolved::Missing, |index| Resolved::Found(*index))
+            }
+            Candidates::Missing => Resolved::Missing,
+            Candidates::Outside => Resolved::Outside,
         })
     }
 
     /// As [`Files::resolve`], but returns all equally likely files.
-    pub fn find(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
+    pub fn find(&mut self, from: usize, reference: &str) -> Result<Candidates, ConversionError> {
         match self.find_written(from, reference)? {
-            Found::Missing if reference.contains('%') => {
+            Candidates::Missing if reference.contains('%') => {
                 self.find_written(from, &percent_decode_str(reference).decode_utf8_lossy())
             }
             found => Ok(found),
         }
     }
 
-    fn find_written(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
+    fn find_written(&mut self, from: usize, reference: &str) -> Result<Candidates, ConversionError> {
         self.count_steps(1)?;
         let base = self.name(from).rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
@@ -68,21 +70,21 @@ impl Files {
             let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
             let exact = same.iter().find(|index| self.name(**index) == path);
             if let Some(index) = exact.or(same.first()) {
-                return Ok(Found::Exactly(*index));
+                return Ok(Candidates::Exactly(*index));
             }
         }
         let wanted: Vec<String> = reference.rsplit(['/', '\\']).map(str::to_lowercase).collect();
         let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
         let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
         let Some(same_name) = same_name.filter(|found| !found.is_empty()) else {
-            return Ok(if inside.is_some() { Found::Missing } else { Found::Outside });
+            return Ok(if inside.is_some() { Candidates::Missing } else { Candidates::Outside });
         };
         let likely: Vec<usize> = same_name.iter().copied().take(MAX_LIKELY).collect();
         self.count_steps(likely.len())?;
         let shared: Vec<usize> = likely.iter().map(|index| self.shared_suffix(*index, &wanted)).collect();
         let most = shared.iter().max().copied().unwrap_or_default();
         let longest = likely.into_iter().zip(shared).filter(|(_, shared)| *shared == most);
-        Ok(Found::Likely(longest.map(|(index, _)| index).collect()))
+        Ok(Candidates::Likely(longest.map(|(index, _)| index).collect()))
     }
 
     /// Number of components at the end of the file's path that are those of the reference.

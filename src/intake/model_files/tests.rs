@@ -7,7 +7,7 @@ use crate::fs::open::Root;
 
 fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
-    let mut files = Files::new(folder.path(), Limits::default(), Context::default());
+    let mut files = Files::new(folder.path(), ModelLimits::default(), Context::default());
     for name in names {
         files.create(&name.split('/').collect::<Vec<_>>()).unwrap();
     }
@@ -44,7 +44,7 @@ impl Offered {
         let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::create_dir(place.path().join("sub")).unwrap();
         fs::write(place.path().join("sub/skin.png"), "0123456789").unwrap();
-        let limits = Limits { max_unpacked: 100, ..Limits::default() };
+        let limits = ModelLimits { max_unpacked: 100, ..ModelLimits::default() };
         let mut files = Files::new(folder.path(), limits, Context::default());
         let root = Arc::new(Root::open(place.path()).unwrap());
         files.offer(Located::new(&root, "sub/skin.png".into()), &["sub", "skin.png"], 10);
@@ -134,7 +134,7 @@ fn a_file_changed_before_copying_is_refused() {
         let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let main = place.path().join("a.gltf");
         fs::write(&main, "before").unwrap();
-        let mut files = Files::new(folder.path(), Limits::default(), Context::default());
+        let mut files = Files::new(folder.path(), ModelLimits::default(), Context::default());
         files.offer_main(&main, "a.gltf").unwrap();
         files.stay(true);
         files.take(0).unwrap();

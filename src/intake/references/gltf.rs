@@ -8,8 +8,9 @@ use std::rc::Rc;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use super::findings::{Findings, TOO_MANY, too_large};
 use super::gltf_checks::{Buffer, Doc};
-use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
+use super::rewrite::{beginning, relative, rewrite};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::formats::gltf::asset::uri_of;
 use crate::formats::gltf::glb::{self, Container};

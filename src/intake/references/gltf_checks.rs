@@ -1,4 +1,4 @@
-//! Checks the sizes that a glTF claims before an engine allocates memory for them.
+//! Checks the sizes that a glTF claims before anything allocates memory for them.
 //!
 //! This schema is not the one of `inspect`: it is read from a stream whose long strings are shortened, and accepts what
 //! Blender accepts, such as counts written as `8.0`.

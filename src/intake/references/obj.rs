@@ -6,8 +6,9 @@ use std::io::{BufReader, Write};
 
 use indexmap::IndexSet;
 
-use super::statements::{Change, Statements};
-use super::{Findings, relative, rewrite};
+use super::findings::Findings;
+use super::rewrite::{relative, rewrite};
+use super::statements::{Replacement, Statements};
 use crate::domain::ConversionError;
 use crate::formats::mtl::texture_name;
 use crate::formats::text;
@@ -85,7 +86,7 @@ fn library(
     line: &[u8],
     libraries: &mut BTreeSet<usize>,
     findings: &mut Findings,
-) -> Result<Change, ConversionError> {
+) -> Result<Replacement, ConversionError> {
     let text = names::decode(text::statement(line).1);
     let whole = unquoted(&text);
     let mut wanted = vec![whole];
@@ -141,7 +142,7 @@ fn texture(
     index: usize,
     line: &[u8],
     findings: &mut Findings,
-) -> Result<Change, ConversionError> {
+) -> Result<Replacement, ConversionError> {
     let Some((before, name)) = texture_name(line) else { return Ok(None) };
     let text = names::decode(name);
     let wanted = unquoted(&text);

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use super::Findings;
+use super::findings::Findings;
 use crate::domain::ConversionError;
 use crate::formats::blend;
 use crate::fs::names;
 use crate::fs::open::make_private;
-use crate::intake::model_files::{Files, Found};
+use crate::intake::model_files::{Candidates, Files};
 use crate::intake::source::unreadable;
 
 /// Extensions of textures, in lower case.
@@ -94,8 +94,10 @@ fn find_candidates(
     let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
     for path in paths {
         match files.find(index, path)? {
-            Found::Exactly(found) => _ = exact.insert(found),
-            Found::Likely(found) if !is_suffix(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
+            Candidates::Exactly(found) => _ = exact.insert(found),
+            Candidates::Likely(found) if !is_suffix(path) => {
+                likely.extend(found.into_iter().take(MAX_RIVALS));
+            }
             _ => {}
         }
     }
@@ -170,7 +172,7 @@ pub fn named_files(
     }
     words.note();
     cancel.check()?;
-    if blend::is_packed(&path) {
+    if blend::is_compressed(&path) {
         *files.unpacking_left() = limit.saturating_sub(unpacked);
     }
     Ok(words.named)
@@ -260,11 +262,11 @@ mod tests {
 
     use super::*;
     use crate::context::Context;
-    use crate::intake::Limits;
+    use crate::intake::ModelLimits;
 
     fn named_in(content: &[u8]) -> HashMap<String, Paths> {
         let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::new(folder.path(), Limits::default(), Context::default());
+        let mut files = Files::new(folder.path(), ModelLimits::default(), Context::default());
         let (index, mut file) = files.create(&["a.fbx"]).unwrap();
         file.write_all(content).unwrap();
         named_files(&mut files, index, TEXTURES).unwrap()

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indexmap::IndexMap;
 
-use super::{TOO_MANY, too_large};
+use super::findings::{TOO_MANY, too_large};
 use crate::domain::ConversionError;
 use crate::intake::model_files::Files;
 
@@ -14,14 +14,14 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Statements in the order in which they were found, each once.
 pub struct Statements {
-    found: IndexMap<Vec<u8>, Change>,
+    found: IndexMap<Vec<u8>, Replacement>,
     most: usize,
     /// Number of bytes left for statements, and then for replacements.
     room: usize,
 }
 
 /// The replacement of a statement; `None` if it stays.
-pub type Change = Option<Vec<u8>>;
+pub type Replacement = Option<Vec<u8>>;
 
 impl Statements {
     /// Makes room for `most` statements.
@@ -49,7 +49,7 @@ impl Statements {
     pub fn resolve(
         &mut self,
         files: &mut Files,
-        mut resolve: impl FnMut(&mut Files, &[u8]) -> Result<Change, ConversionError>,
+        mut resolve: impl FnMut(&mut Files, &[u8]) -> Result<Replacement, ConversionError>,
     ) -> Result<bool, ConversionError> {
         self.room = MAX_BYTES;
         let mut any = false;

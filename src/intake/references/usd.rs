@@ -6,8 +6,10 @@ use std::io::{self, BufRead, BufReader, Write};
 
 use indexmap::IndexSet;
 
+use super::findings::Findings;
+use super::rewrite::{beginning, relative, rewrite};
 use super::statements::Statements;
-use super::{Findings, beginning, relative, rewrite, scan, usdc};
+use super::{scan, usdc};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};

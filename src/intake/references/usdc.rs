@@ -34,7 +34,7 @@ pub struct Section {
     file: File,
     start: u64,
     /// Its length in the file, in bytes.
-    packed: u64,
+    compressed: u64,
     /// Length of the words when unpacked, in bytes.
     unpacked: u64,
 }
@@ -47,7 +47,7 @@ pub fn find(path: &Path) -> io::Result<Option<Section>> {
 impl Section {
     /// The most memory that reading the words takes, and paths among them, in bytes.
     pub fn memory(&self) -> u64 {
-        self.packed + 3 * self.unpacked
+        self.compressed + 3 * self.unpacked
     }
 
     /// Reads the words, each with a zero byte at its end; a list of millions of short words would take much more
@@ -57,7 +57,7 @@ impl Section {
         *limit = left;
         let mut read = || {
             self.file.seek(SeekFrom::Start(self.start))?;
-            let mut section = vec![0; self.packed as usize];
+            let mut section = vec![0; self.compressed as usize];
             self.file.read_exact(&mut section)?;
             let Some([0, block @ ..]) = section.get(24..) else { return Ok(None) };
             Ok(lz4_flex::block::decompress(block, self.unpacked as usize).ok())
@@ -87,14 +87,14 @@ fn section(mut file: File) -> io::Result<Option<Section>> {
     for _ in 0..read_u64(&mut file)?.min(MAX_SECTIONS) {
         let mut name = [0; 16];
         file.read_exact(&mut name)?;
-        let (start, packed) = (read_u64(&mut file)?, read_u64(&mut file)?);
+        let (start, compressed) = (read_u64(&mut file)?, read_u64(&mut file)?);
         if !name.starts_with(b"TOKENS\0") {
             continue;
         }
         file.seek(SeekFrom::Start(start.saturating_add(8)))?;
         let unpacked = read_u64(&mut file)?;
-        let fits = packed <= MAX_WORDS && unpacked <= MAX_WORDS.min(packed.saturating_mul(MAX_RATIO));
-        return Ok(fits.then_some(Section { file, start, packed, unpacked }));
+        let fits = compressed <= MAX_WORDS && unpacked <= MAX_WORDS.min(compressed.saturating_mul(MAX_RATIO));
+        return Ok(fits.then_some(Section { file, start, compressed, unpacked }));
     }
     Ok(None)
 }

@@ -336,7 +336,7 @@ fn oversized_results_are_refused() {
     let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"a.bin","byteLength":3000}]}"#;
     let folder = folder_with(&[("m.gltf", text.as_bytes()), ("a.bin", &[7; 3000])]);
     let room = |most| SizeLimit { model: 3100, most };
-    let packed = |output, packaging, most| {
+    let repacked = |output, packaging, most| {
         let source = Asset::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
         let out = tempfile::tempdir().unwrap();
         super::repack(&source, room(most), out.path(), "x", output, packaging).map_err(|error| error.code)
@@ -344,7 +344,7 @@ fn oversized_results_are_refused() {
     for (output, packaging) in
         [(Format::Glb, Packaging::Auto), (Format::Gltf, Packaging::Auto), (Format::Gltf, Packaging::Zip)]
     {
-        assert!(packed(output, packaging, 5000).is_ok());
-        assert_eq!(packed(output, packaging, 3000), Err(ErrorCode::OutputTooLarge), "{output}");
+        assert!(repacked(output, packaging, 5000).is_ok());
+        assert_eq!(repacked(output, packaging, 3000), Err(ErrorCode::OutputTooLarge), "{output}");
     }
 }

@@ -126,15 +126,15 @@ proptest! {
         let folder = model.write();
         let original = Loaded::read(&folder.path().join("m.gltf"));
         let (glb, _) = convert(folder.path(), "m.gltf", Format::Glb, Packaging::Auto);
-        let packed = Loaded::read(&glb.path().join("result.glb"));
-        same(&original, &packed);
+        let repacked = Loaded::read(&glb.path().join("result.glb"));
+        same(&original, &repacked);
         for packaging in [Packaging::Single, Packaging::Zip] {
             let (gltf, _) = convert(glb.path(), "result.glb", Format::Gltf, packaging);
-            same(&packed, &Loaded::read(&gltf.path().join("result.gltf")));
+            same(&repacked, &Loaded::read(&gltf.path().join("result.gltf")));
             let (again, _) = convert(gltf.path(), "result.gltf", Format::Glb, Packaging::Auto);
             let again = Loaded::read(&again.path().join("result.glb"));
-            same(&packed, &again);
-            prop_assert_eq!(&again.buffers, &packed.buffers);
+            same(&repacked, &again);
+            prop_assert_eq!(&again.buffers, &repacked.buffers);
             let (plain, _) = convert(folder.path(), "m.gltf", Format::Gltf, packaging);
             same(&original, &Loaded::read(&plain.path().join("result.gltf")));
         }

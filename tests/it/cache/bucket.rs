@@ -1,10 +1,10 @@
-//! Cached results in a bucket, and their loss with it.
+//! Cached results in a bucket, which are lost if the bucket is.
 
 use reqwest::redirect::Policy;
 use rustix::process::Signal;
 
 use super::gateway::large;
-use super::{answered, conversion, conversions, header, how, model, until_known};
+use super::{answered, cache_status, conversion, conversions, header, model, until_known};
 use crate::gateway::Gateway;
 use crate::redis::RedisServer;
 use crate::storage::backend::Backend;
@@ -27,19 +27,21 @@ pub fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gatew
 async fn conversions_survive_an_emptied_or_deleted_bucket() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let gateway = start(&backend, Server::shared(), &[]);
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
     until_known(&gateway).await;
     for name in backend.names().await {
         backend.remove(&name).await;
     }
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
-    // What is behind the answer may be putting something.
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
+    // Results are stored after the response, so that objects may still arrive.
     while backend.try_to_remove_bucket().await != 204 {}
     for _ in 0..3 {
         let answer = conversion(&gateway).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
-    gateway.until_says("/readyz", "it is gone", |ready| ready["checks"]["storage"] == "no_bucket").await;
+    gateway
+        .until_says("/readyz", "the bucket is gone", |ready| ready["checks"]["storage"] == "no_bucket")
+        .await;
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     backend.make_bucket().await;
     gateway.until_says("/readyz", "it is there", |ready| ready["checks"]["storage"] == "ok").await;
@@ -56,28 +58,28 @@ async fn presigned_large_results_are_fetched_from_the_bucket() {
     let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
     let (small, content) = (conversion(&gateway), large());
     let first = model(&gateway, &content).send().await.unwrap();
-    assert_eq!((first.status().as_u16(), how(&first).as_str()), (200, "miss"));
+    assert_eq!((first.status().as_u16(), cache_status(&first).as_str()), (200, "miss"));
     let (tag, disposition) = (header(&first, "etag"), header(&first, "content-disposition"));
     let file = first.bytes().await.unwrap();
     assert!(file.len() > 1 << 20, "{}", file.len());
     let ask = || model(&gateway, &content).build().unwrap();
     let mut again = client.execute(ask()).await.unwrap();
-    while how(&again) != "hit" || again.status() == 200 {
+    while cache_status(&again) != "hit" || again.status() == 200 {
         again = client.execute(ask()).await.unwrap();
     }
     assert_eq!((again.status().as_u16(), header(&again, "etag")), (303, tag.clone()));
     let fetched = client.get(header(&again, "location")).send().await.unwrap();
     assert_eq!((fetched.status().as_u16(), header(&fetched, "content-disposition")), (200, disposition));
     assert_eq!(fetched.bytes().await.unwrap(), file);
-    // Most clients do so by themselves.
+    // This client follows redirects, as most do.
     assert_eq!(model(&gateway, &content).send().await.unwrap().bytes().await.unwrap(), file);
     let known = model(&gateway, &content).header("if-none-match", tag).build().unwrap();
     assert_eq!(client.execute(known).await.unwrap().status(), 304);
-    // Small ones are sent at once.
+    // Small results are sent in the response.
     small.try_clone().unwrap().send().await.unwrap();
-    while how(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
+    while cache_status(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
     let answer = client.execute(small.build().unwrap()).await.unwrap();
-    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "hit"));
+    assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "hit"));
     assert_eq!(conversions(&gateway).await, 2);
 }
 
@@ -87,11 +89,11 @@ async fn a_hanging_bucket_does_not_block_other_processes() {
     let backend = Backend::bucket_on(&server, &[]).await;
     let url = redis.url();
     let first = start(&backend, &server, &[("REDIS_URL", &url)]);
-    // Less than it takes until the bucket is given up.
+    // Shorter than the time after which a bucket counts as unreachable.
     let second = start(&backend, &server, &[("REDIS_URL", &url), ("CONVERSION_TIMEOUT", "8")]);
     server.signal(Signal::STOP);
     for gateway in [&first, &second] {
         let answer = conversion(gateway).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "miss"));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{conversion, how, whole};
+use super::{cache_status, complete_files, conversion};
 use crate::gateway::{Gateway, TRIANGLE, until};
 use crate::storage::backend::noise;
 
@@ -28,12 +28,12 @@ fn convert(data: &Path, arguments: &[&str]) -> Value {
 }
 
 fn entries(data: &Path) -> usize {
-    whole(&data.join("store/entries")).len()
+    complete_files(&data.join("store/entries")).len()
 }
 
 /// The name and content of every file below a folder.
 fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = whole(folder)
+    let mut files: Vec<_> = complete_files(folder)
         .into_iter()
         .map(|path| {
             let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
@@ -51,19 +51,19 @@ fn a_repeated_conversion_is_served_from_the_cache() {
     let data = folder.path().join("data");
     fs::write(at("a.obj"), format!("mtllib a.mtl\nusemtl m\n{TRIANGLE}")).unwrap();
     fs::write(at("a.mtl"), "newmtl m\nKd 1 0 0\n").unwrap();
-    // A result of several files, in a folder of its own.
+    // A result of several files, in its own folder.
     fs::create_dir(at("one")).unwrap();
     fs::create_dir(at("two")).unwrap();
     let first = convert(&data, &[&at("a.obj"), "-o", &at("one"), "--to", "obj"]);
     assert_eq!(entries(&data), 1);
     let again = convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]);
-    // To the last digit of its times: it is the same conversion.
+    // Equal to the last digit of the timings: it is the report of the same conversion.
     assert_eq!(first, again);
     let files = content(&folder.path().join("one"));
     assert!(files.len() > 1, "{files:?}");
     assert_eq!(files, content(&folder.path().join("two")));
 
-    // What it refers to counts, and what lies around it does not.
+    // Files that the model refers to are part of the identity; other files beside it are not.
     fs::write(at("other.png"), "x").unwrap();
     assert_eq!(convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]), first);
     fs::write(at("a.mtl"), "newmtl m\nKd 0 1 0\n").unwrap();
@@ -72,14 +72,14 @@ fn a_repeated_conversion_is_served_from_the_cache() {
     fs::write(at("a.mtl"), "newmtl m\nKd 1 0 0\n").unwrap();
     assert_eq!(convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]), first);
 
-    // What is gone is made again.
-    for blob in whole(&data.join("store/blobs")) {
+    // Damaged results and deleted reports are converted again.
+    for blob in complete_files(&data.join("store/blobs")) {
         fs::write(blob, "poison").unwrap();
     }
     let fresh = convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]);
     assert_ne!(fresh, first);
     assert_eq!(content(&folder.path().join("one")), content(&folder.path().join("two")));
-    for report in whole(&data.join("store/reports")) {
+    for report in complete_files(&data.join("store/reports")) {
         fs::remove_file(report).unwrap();
     }
     assert_ne!(convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]), fresh);
@@ -119,7 +119,7 @@ async fn the_command_line_and_the_server_share_the_cache() {
     let url = gateway.url("/convert?output_format=stl&filename=b.obj");
     let answer =
         gateway.client.post(url).timeout(Duration::from_mins(1)).body(TRIANGLE).send().await.unwrap();
-    assert_eq!(how(&answer), "hit");
+    assert_eq!(cache_status(&answer), "hit");
 }
 
 /// Writes models that need no engine into a folder, each with this many bytes of unique content.
@@ -142,7 +142,7 @@ fn models(folder: &Path, number: u8, bytes: usize) -> Vec<String> {
 }
 
 fn kept_bytes(data: &Path) -> u64 {
-    let kept = ["blobs", "reports", "entries"].map(|folder| whole(&data.join("store").join(folder)));
+    let kept = ["blobs", "reports", "entries"].map(|folder| complete_files(&data.join("store").join(folder)));
     kept.iter().flatten().map(|path| fs::metadata(path).unwrap().len()).sum()
 }
 
@@ -151,7 +151,7 @@ fn the_command_line_keeps_the_store_within_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let out = folder.path().join("out.glb");
-    let blobs = || whole(&data.join("store/blobs")).len();
+    let blobs = || complete_files(&data.join("store/blobs")).len();
     let run = |model: &str, settings: &[(&str, &str)]| {
         let arguments = [model, "-o", out.to_str().unwrap()];
         let done = command(&data, &arguments).envs(settings.iter().copied()).output().unwrap();
@@ -165,14 +165,14 @@ fn the_command_line_keeps_the_store_within_its_limit() {
         assert!(kept_bytes(&data) <= 200 << 10, "{}", kept_bytes(&data));
         most = most.max(blobs());
     }
-    assert!(most > 0, "what there is room for is kept");
+    assert!(most > 0, "results that fit are kept");
 
-    // Not at each run, but after a while, whatever is there.
+    // A run sweeps only after some time: expired results stay until a sweep is due.
     let set_age = |path: &Path, age| {
         fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
     };
     let day = Duration::from_hours(25);
-    let aged = whole(&data.join("store/blobs"));
+    let aged = complete_files(&data.join("store/blobs"));
     for path in &aged {
         set_age(path, day);
     }
@@ -197,10 +197,10 @@ fn a_failing_store_is_one_warning_and_no_failure() {
     let done = command(&data, &arguments).output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{said}");
-    assert_eq!(whole(&out).len(), 3);
+    assert_eq!(complete_files(&out).len(), 3);
     assert!(said.lines().count() == 1 && said.contains("warning: the store fails"), "{said}");
     assert!(said.contains("Not a directory"), "{said}");
-    // Nothing is to be said where nothing is to be kept.
+    // With --no-cache, the store is not used, so there is no warning.
     let done = command(&data, &[&arguments[..], &["--no-cache"]].concat()).output().unwrap();
     assert!(done.status.success() && done.stderr.is_empty());
 }

@@ -1,4 +1,4 @@
-//! The cache of one service: its answers, and the conversions that run.
+//! The cache of one service: its responses, and the number of conversions that run.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{
-    answered, conversion, conversions, header, how, model, stored, until_counted, until_known, whole,
+    answered, cache_status, complete_files, conversion, conversions, header, model, stored, until_counted,
+    until_known,
 };
 use crate::gateway::engine::motion;
 use crate::gateway::raw::head;
@@ -23,7 +24,7 @@ fn until_stored(gateway: &Gateway, number: usize) {
 async fn a_repeated_conversion_is_a_cache_hit() {
     let gateway = Gateway::start(&[("RATE_LIMIT_REQUESTS", "10"), ("RATE_LIMIT_WINDOW", "3600")]);
     let first = conversion(&gateway).send().await.unwrap();
-    assert_eq!((first.status().as_u16(), how(&first)), (200, "miss".to_owned()));
+    assert_eq!((first.status().as_u16(), cache_status(&first)), (200, "miss".to_owned()));
     let same = ["content-type", "content-disposition", "content-length", "etag", "link", "meshgate-losses"];
     let headers = same.map(|name| header(&first, name));
     assert!(headers.iter().all(|value| !value.is_empty()), "{headers:?}");
@@ -33,9 +34,9 @@ async fn a_repeated_conversion_is_a_cache_hit() {
     until_stored(&gateway, 1);
     for _ in 0..2 {
         let again = conversion(&gateway).send().await.unwrap();
-        assert_eq!((again.status().as_u16(), how(&again)), (200, "hit".to_owned()));
+        assert_eq!((again.status().as_u16(), cache_status(&again)), (200, "hit".to_owned()));
         assert_eq!(same.map(|name| header(&again, name)), headers);
-        // It does not count.
+        // A hit does not count against the rate limit.
         assert_eq!(header(&again, "ratelimit").split(";t=").next(), left.split(";t=").next());
         for name in ["receive", "queue", "convert", "check"] {
             assert!(header(&again, "server-timing").contains(name));
@@ -53,7 +54,7 @@ async fn a_matching_etag_gets_304() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap();
     let tag = header(&first, "etag");
-    // No cache on the way keeps it, and the client asks before it uses its own.
+    // Shared caches do not store the result, and the client revalidates its own copy.
     assert_eq!(header(&first, "cache-control"), "private, no-cache");
     until_stored(&gateway, 1);
     let report = gateway.client.get(gateway.url(&report(&first))).send().await.unwrap();
@@ -63,7 +64,7 @@ async fn a_matching_etag_gets_304() {
         let request = conversion(&gateway).header("if-none-match", format!("\"x\", W/{tag}"));
         let request = if fresh { request.header("cache-control", "no-cache") } else { request };
         let answer = request.send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (304, expected));
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (304, expected));
         assert_eq!(header(&answer, "cache-control"), "private, no-cache");
         assert_eq!((header(&answer, "etag"), header(&answer, "content-type")), (tag.clone(), String::new()));
         assert!(header(&answer, "link").starts_with("</v1/reports/"));
@@ -79,14 +80,14 @@ async fn a_no_cache_request_replaces_the_entry() {
     let first = conversion(&gateway).send().await.unwrap();
     until_stored(&gateway, 1);
     let fresh = conversion(&gateway).header("cache-control", "no-cache").send().await.unwrap();
-    assert_eq!(how(&fresh), "miss");
+    assert_eq!(cache_status(&fresh), "miss");
     assert_ne!(report(&first), report(&fresh));
     until("both reports are stored", || stored(&gateway, "reports").len() == 2);
-    // The entry is put behind the report.
-    gateway.until_says("/health", "it is alive", |_| true).await;
+    // The entry is stored after the report.
+    gateway.until_says("/health", "responding", |_| true).await;
     let mut again = conversion(&gateway).send().await.unwrap();
     while report(&again) != report(&fresh) {
-        assert_eq!((how(&again).as_str(), report(&again)), ("hit", report(&first)));
+        assert_eq!((cache_status(&again).as_str(), report(&again)), ("hit", report(&first)));
         again = conversion(&gateway).send().await.unwrap();
     }
     assert_eq!((conversions(&gateway).await, answered(&gateway, "bypass").await), (2, 1));
@@ -108,7 +109,7 @@ async fn different_requests_are_different_conversions() {
         let url = gateway.url(&format!("/convert?output_format=ply{query}"));
         let answer = gateway.client.post(url).multipart(form(files)).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        how(&answer)
+        cache_status(&answer)
     };
     let files = [("a.obj", obj.as_str()), ("a.mtl", mtl), ("skin.ppm", skin)];
     let mut entries = 0;
@@ -142,7 +143,7 @@ async fn equal_conversions_in_flight_run_once() {
     for answer in requests.join_all().await {
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200);
-        all.push((how(&answer), blake3::hash(&answer.bytes().await.unwrap())));
+        all.push((cache_status(&answer), blake3::hash(&answer.bytes().await.unwrap())));
     }
     assert_eq!(all.iter().filter(|(how, _)| how == "miss").count(), 1, "{all:?}");
     assert!(all.iter().all(|(_, hash)| *hash == all[0].1));
@@ -166,7 +167,7 @@ pub fn large() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_does_not_cancel_a_shared_conversion() {
-    // Long enough to be met at work.
+    // Slow enough to be observed while it runs.
     const SLOW: &str = "output_format=fbx&filename=a.bvh";
     let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::conversion=debug")]);
     let content = motion();
@@ -185,17 +186,17 @@ async fn a_disconnect_does_not_cancel_a_shared_conversion() {
     gateway.wait_for("waiting for an equal conversion");
     drop(leader);
     drop(other);
-    // Both are gone when they are in the log.
+    // The log shows both requests as gone.
     for _ in 0..2 {
         gateway.wait_for("status=499");
     }
     drop(held);
     let answer = follower.await.unwrap().unwrap();
-    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "coalesced"));
+    assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "coalesced"));
     answer.bytes().await.unwrap();
     assert_eq!(conversions(&gateway).await, 1);
 
-    // The last one ends it.
+    // The conversion is cancelled when the last client hangs up.
     gateway.until_idle().await;
     let another = [&content[..], b"\n"].concat();
     let last = begun(&another);
@@ -212,7 +213,7 @@ async fn model_failures_are_cached_and_server_failures_are_not() {
     let gateway = Gateway::start(&[("CONVERSION_TIMEOUT", "0.001")]);
     let send = async |content: &'static str| {
         let answer = model(&gateway, content).send().await.unwrap();
-        (how(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
+        (cache_status(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
     };
     let is = |how: &str, code: &str| (how.to_owned(), code.to_owned());
     for _ in 0..2 {
@@ -223,7 +224,7 @@ async fn model_failures_are_cached_and_server_failures_are_not() {
     let gateway = Gateway::start(&[]);
     let send = async |content: &'static str| {
         let answer = model(&gateway, content).send().await.unwrap();
-        (how(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
+        (cache_status(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
     };
     assert_eq!(send("what is this?").await, is("miss", "unknown_format"));
     assert_eq!(send("what is this?").await, is("hit", "unknown_format"));
@@ -250,7 +251,7 @@ async fn damaged_or_missing_results_are_converted_again() {
     for (number, poison) in poison.iter().enumerate() {
         poison();
         let answer = conversion(&gateway).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"), "{number}");
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "miss"), "{number}");
         assert_eq!(answer.bytes().await.unwrap(), first);
         until("it is there again", || fs::read(&blob).is_ok_and(|content| content == first));
         until_stored(&gateway, 1);
@@ -263,7 +264,7 @@ async fn damaged_or_missing_results_are_converted_again() {
 async fn the_cache_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = [("CONVERSION_CACHE_DIR", folder.path().to_str().unwrap())];
-    let entries = || whole(&folder.path().join("entries"));
+    let entries = || complete_files(&folder.path().join("entries"));
     let gateway = Gateway::start(&store);
     let first = conversion(&gateway).send().await.unwrap();
     let link = header(&first, "link");
@@ -271,12 +272,12 @@ async fn the_cache_survives_a_restart() {
     drop(gateway);
     let gateway = Gateway::start(&store);
     let again = conversion(&gateway).send().await.unwrap();
-    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", link));
-    // And finds its report.
+    assert_eq!((cache_status(&again).as_str(), header(&again, "link")), ("hit", link));
+    // The report is found, too.
     assert_eq!(gateway.json(&report(&again)).await["output"]["format"], "stl");
     assert_eq!(conversions(&gateway).await, 0);
 
-    // What was put before its time is not known any more, whatever the clocks say.
+    // An entry that is too old is not found; one with a future time is.
     let entry = entries().remove(0);
     let put = |seconds: i64| {
         let now = std::time::SystemTime::now();
@@ -288,7 +289,7 @@ async fn the_cache_survives_a_restart() {
     for (seconds, expected) in [(-3700, "miss"), (3600 * 24 * 365, "hit")] {
         put(seconds);
         let gateway = Gateway::start(&store);
-        assert_eq!(how(&conversion(&gateway).send().await.unwrap()), expected, "{seconds}");
+        assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), expected, "{seconds}");
         drop(gateway);
     }
 }
@@ -298,7 +299,7 @@ async fn the_cache_can_be_turned_off() {
     let gateway = Gateway::start(&[("CACHE", "off")]);
     for _ in 0..2 {
         let answer = conversion(&gateway).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "miss"));
     }
     assert_eq!((conversions(&gateway).await, answered(&gateway, "bypass").await), (2, 2));
     until("reports are stored all the same", || stored(&gateway, "reports").len() == 2);
@@ -319,21 +320,21 @@ async fn the_least_recently_used_result_is_evicted() {
     let (gateway, _) = with_room_for_two().await;
     let content = |number: u32| TRIANGLE.replacen("v 1", &format!("v {number}"), 1);
     for number in 1..=3 {
-        assert_eq!(how(&model(&gateway, &content(number)).send().await.unwrap()), "miss");
+        assert_eq!(cache_status(&model(&gateway, &content(number)).send().await.unwrap()), "miss");
         until("it is stored", || stored(&gateway, "reports").len() == number as usize);
-        until("no more than may be", || {
+        until("the cache is within its limit", || {
             let number = (number as usize).min(2);
             (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (number, number)
         });
     }
-    assert_eq!(how(&model(&gateway, &content(3)).send().await.unwrap()), "hit");
-    assert_eq!(how(&model(&gateway, &content(1)).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&model(&gateway, &content(3)).send().await.unwrap()), "hit");
+    assert_eq!(cache_status(&model(&gateway, &content(1)).send().await.unwrap()), "miss");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_too_large_to_cache_evicts_no_others() {
     let (gateway, bytes) = with_room_for_two().await;
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
     until_stored(&gateway, 1);
     let many: String = (0..20)
         .map(|at| {
@@ -342,13 +343,13 @@ async fn a_result_too_large_to_cache_evicts_no_others() {
         })
         .collect();
     let large = model(&gateway, &many).send().await.unwrap();
-    assert_eq!((large.status().as_u16(), how(&large).as_str()), (200, "miss"));
+    assert_eq!((large.status().as_u16(), cache_status(&large).as_str()), (200, "miss"));
     assert!(large.bytes().await.unwrap().len() > 2 * bytes);
-    until("it is stored and gone", || {
+    until("it was stored and evicted", || {
         stored(&gateway, "reports").len() == 2
             && (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (1, 1)
     });
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "hit");
     assert_eq!(super::count(&gateway, "meshgate_cache_bytes").await, bytes as u64);
 }
 
@@ -366,11 +367,11 @@ async fn expired_reports_are_never_linked() {
         let status = async |path: &str| gateway.client.get(gateway.url(path)).send().await.unwrap().status();
         let began = std::time::Instant::now();
         while status(&old).await != 410 {
-            assert!(began.elapsed() < LONG, "it never is too old");
-            // As often as it is asked for, a hit does not live longer.
+            assert!(began.elapsed() < LONG, "it never expires");
+            // Hits do not extend the life of an entry.
             conversion(&gateway).send().await.unwrap();
         }
-        // In the process that made it, whose result was used all the time.
+        // Hits kept the result in use, but its report has expired, so that the model is converted again.
         let again = conversion(&gateway).send().await.unwrap();
         assert_ne!(report(&again), old, "{redis:?}");
         assert_eq!((status(&old).await.as_u16(), status(&report(&again)).await.as_u16()), (410, 200));

@@ -3,7 +3,7 @@
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-use super::{answered, conversion, conversions, header, how, model, stored, until_counted};
+use super::{answered, cache_status, conversion, conversions, header, model, stored, until_counted};
 use crate::gateway::engine::motion;
 use crate::gateway::{Gateway, report, until};
 use crate::redis::RedisServer;
@@ -38,16 +38,16 @@ async fn each_key_has_its_own_results_and_reports() {
     for redis in [None, Some(("REDIS_URL", url.as_str()))] {
         let gateway = Gateway::start(&[Some(KEYS), redis].into_iter().flatten().collect::<Vec<_>>());
         let first = send(conversion(&gateway), STUDIO).await;
-        assert_eq!((first.status().as_u16(), how(&first).as_str()), (200, "miss"));
+        assert_eq!((first.status().as_u16(), cache_status(&first).as_str()), (200, "miss"));
         let (tag, its_report) = (header(&first, "etag"), report(&first));
         until("it is stored", || stored(&gateway, "reports").len() == 1);
         until_counted(&gateway, "meshgate_cache_bytes").await;
         let again = send(conversion(&gateway), STUDIO).await;
-        assert_eq!((how(&again).as_str(), report(&again)), ("hit", its_report.clone()));
+        assert_eq!((cache_status(&again).as_str(), report(&again)), ("hit", its_report.clone()));
 
-        // Not even one who has the result can tell that somebody else has it, too.
+        // A key that already has the result cannot tell whether another key has it, too.
         let other = send(conversion(&gateway).header("if-none-match", tag), ROBOT).await;
-        assert_eq!((other.status().as_u16(), how(&other).as_str()), (304, "miss"));
+        assert_eq!((other.status().as_u16(), cache_status(&other).as_str()), (304, "miss"));
         let others_report = report(&other);
         assert_ne!(others_report, its_report);
         assert_eq!(conversions(&gateway).await, 2);
@@ -82,7 +82,10 @@ async fn equal_conversions_of_two_keys_run_separately() {
         tokio::join!(same, other, go_on)
     };
     let (first, (same, other, ())) = tokio::join!(first, others);
-    assert_eq!([how(&first), how(&same), how(&other)], ["miss", "coalesced", "miss"]);
+    assert_eq!(
+        [cache_status(&first), cache_status(&same), cache_status(&other)],
+        ["miss", "coalesced", "miss"]
+    );
     assert_eq!(conversions(&gateway).await, 2);
 }
 
@@ -93,18 +96,18 @@ async fn the_owner_of_a_report_is_stored_with_it() {
     let gateway = Gateway::start(&[KEYS, store]);
     let its_report = report(&send(conversion(&gateway), STUDIO).await);
     let reports = folder.path().join("reports");
-    until("it is stored", || super::whole(&reports).len() == 1);
+    until("it is stored", || super::complete_files(&reports).len() == 1);
     drop(gateway);
     let gateway = Gateway::start_cold(&[KEYS, store]);
     assert_eq!(found(&gateway, &its_report, STUDIO).await, is(THERE));
     assert_eq!(found(&gateway, &its_report, ROBOT).await, is(ABSENT));
     drop(gateway);
 
-    // Nor does it become everybody's where no key is asked for; and one without an owner is no key's.
+    // Without API keys, a report with an owner stays private; with keys, a report without an owner belongs to none.
     let gateway = Gateway::start_cold(&[store]);
     assert_eq!(found(&gateway, &its_report, ROBOT).await, is(ABSENT));
     drop(gateway);
-    let file = super::whole(&reports).remove(0);
+    let file = super::complete_files(&reports).remove(0);
     let mut record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(record.as_object_mut().unwrap().remove("owner").unwrap(), "studio");
     std::fs::write(&file, record.to_string()).unwrap();
@@ -122,7 +125,7 @@ async fn keys_share_results_with_shared_cache_scope() {
     let first = send(conversion(&gateway), STUDIO).await;
     until_counted(&gateway, "meshgate_cache_bytes").await;
     let other = send(conversion(&gateway), ROBOT).await;
-    assert_eq!((how(&first).as_str(), how(&other).as_str()), ("miss", "hit"));
+    assert_eq!((cache_status(&first).as_str(), cache_status(&other).as_str()), ("miss", "hit"));
     assert_eq!(report(&first), report(&other));
     for key in [STUDIO, ROBOT] {
         assert_eq!(found(&gateway, &report(&first), key).await, is(THERE));
@@ -135,6 +138,6 @@ async fn failures_are_cached_for_each_key() {
     let gateway = Gateway::start(&[KEYS]);
     for (key, expected) in [(STUDIO, "miss"), (STUDIO, "hit"), (ROBOT, "miss")] {
         let answer = send(model(&gateway, "what is this?"), key).await;
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (415, expected), "{key}");
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (415, expected), "{key}");
     }
 }

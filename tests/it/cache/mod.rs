@@ -2,11 +2,11 @@
 
 pub mod bucket;
 mod command_line;
+mod faults;
 mod gateway;
 mod keys;
 mod processes;
 mod suite;
-mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub async fn conversions(gateway: &Gateway) -> u64 {
     count(gateway, "meshgate_conversions_total{").await
 }
 
-/// The number of requests with this result of the cache lookup.
+/// The number of requests whose cache lookup had this result.
 pub async fn answered(gateway: &Gateway, from: &str) -> u64 {
     count(gateway, &format!("meshgate_cache_requests_total{{result=\"{from}\"}}")).await
 }
@@ -47,7 +47,7 @@ pub fn header(answer: &Response, name: &str) -> String {
 }
 
 /// The answer's `Meshgate-Cache`.
-pub fn how(answer: &Response) -> String {
+pub fn cache_status(answer: &Response) -> String {
     header(answer, "meshgate-cache")
 }
 
@@ -68,11 +68,11 @@ pub async fn until_known(gateway: &Gateway) {
 /// The files in this folder of the store.
 pub fn stored(gateway: &Gateway, folder: &str) -> Vec<PathBuf> {
     let root = gateway.folder.path().join("store").join(folder);
-    whole(&root)
+    complete_files(&root)
 }
 
 /// All complete files below `root`.
-pub fn whole(root: &Path) -> Vec<PathBuf> {
+pub fn complete_files(root: &Path) -> Vec<PathBuf> {
     let files = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
     let files = files.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
     files.filter(|path| !path.to_string_lossy().contains('#')).collect()

@@ -1,4 +1,4 @@
-//! Tests of both indexes, and tests of one.
+//! One suite for both indexes, and tests of only one of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -56,7 +56,7 @@ impl Side {
             None => self.store.write(&document(identity), content).await,
             Some(server) => {
                 let key = format!("meshgate:cache:{}", identity.to_hex());
-                server.look().set::<_, _, ()>(key, content).unwrap();
+                server.connection().set::<_, _, ()>(key, content).unwrap();
             }
         }
     }
@@ -168,7 +168,7 @@ async fn ten_thousand_entries_are_restored_at_start() {
     let index = LocalIndex::new(side.store.open(), HOUR, ROOM);
     index.rebuild().await;
     assert_eq!(index.bytes(), Some(100_000));
-    // From memory alone.
+    // The index answers from memory alone.
     std::fs::remove_dir_all(side.store.path("entries")).unwrap();
     for number in [0, 1, 5000, 9999] {
         assert_eq!(index.get(identity(number)).await, Some(result(number, 10)));
@@ -227,7 +227,7 @@ async fn swept_results_are_removed_from_the_index() {
         let blobs = side.store.names().await.iter().filter(|name| name.starts_with("blobs/")).count();
         assert_eq!(index.bytes(), Some(500 * blobs as u64));
         assert!(index.get(identity(100)).await.is_some(), "a failure needs no result");
-        // What came since is known.
+        // Entries added meanwhile are found.
         put(20).await;
         assert_eq!(index.bytes(), Some(500 * (blobs as u64 + 1)));
         assert!(index.get(identity(20)).await.is_some());
@@ -241,16 +241,16 @@ async fn a_lease_has_one_holder_and_ends_when_dropped() {
     let lease = one.claim(identity(1)).await.unwrap();
     assert!(other.claim(identity(1)).await.is_none() && one.claim(identity(1)).await.is_none());
     assert!(other.claim(identity(2)).await.is_some());
-    // Somebody else's is not given back.
+    // A lease that another process took over is not released.
     let key = format!("meshgate:lease:{}", identity(1).to_hex());
     let server = side.server.as_ref().unwrap();
-    server.look().set::<_, _, ()>(&key, "somebody else's").unwrap();
+    server.connection().set::<_, _, ()>(&key, "somebody else's").unwrap();
     drop(lease);
-    // Behind what the drop sends on the same connection.
+    // Runs after the release that drop sends.
     one.put(identity(3), failure()).await;
-    let holder: String = server.look().get(&key).unwrap();
+    let holder: String = server.connection().get(&key).unwrap();
     assert_eq!(holder, "somebody else's");
-    server.look().del::<_, ()>(&key).unwrap();
+    server.connection().del::<_, ()>(&key).unwrap();
 
     let lease = one.claim(identity(1)).await.unwrap();
     drop(lease);

@@ -24,7 +24,7 @@ fn without_an_engine_only_the_native_lane_works() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
     desk.put("a.gltf", TRIANGLE_GLTF);
-    // Away from the project, or the program would find the engine of the project.
+    // Outside the project, since the program would find the project's engine.
     let program = desk.path("meshgate");
     fs::copy(assert_cmd::cargo::cargo_bin("meshgate"), &program).unwrap();
     let run = |arguments: &[&str]| {
@@ -71,7 +71,7 @@ fn a_broken_engine_is_a_one_line_error() {
 fn settings_come_from_the_environment() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
-    // Empty is unset, and production requires what is here.
+    // An empty variable counts as unset, and this machine has the sandbox that production requires.
     let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
     let command = command.envs([
         ("APP_ENV", "production"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Desk, Ran};
-use crate::at_work::{alive, children, converting, motion};
+use crate::busy_engine::{alive, children, converting, motion};
 
 /// Longer than any step here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_mins(1);
 /// The promised second, and one more for a busy machine.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Starts the conversion of two slow models, in a process group of its own.
+/// Starts the conversion of two slow models, in a new process group.
 fn start(desk: &Desk) -> Child {
     desk.put("a.bvh", motion(30_000));
     desk.put("b.bvh", motion(30_000));
@@ -48,7 +48,7 @@ fn interrupt(desk: &Desk, child: Child, engine: &[i32]) {
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
     assert_eq!(ran.code, Some(130), "{}", ran.err);
-    // Killed, it may still be giving back its memory.
+    // A killed Blender may still be freeing its memory.
     while engine.iter().any(|pid| alive(*pid)) {
         assert!(asked.elapsed() < SOON, "Blender is still there");
         std::thread::sleep(Duration::from_millis(5));

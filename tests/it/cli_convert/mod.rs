@@ -1,8 +1,8 @@
 //! `meshgate convert` with the real engine, as a user runs it.
 
 mod engine;
+mod extra_files;
 mod interrupt;
-mod litter;
 mod results;
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use meshgate::domain::Report;
 use serde_json::Value;
 
-use crate::at_work::engine;
+use crate::busy_engine::engine;
 
 /// An OBJ of one triangle.
 const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
@@ -87,7 +87,7 @@ impl Desk {
             .collect()
     }
 
-    /// The number of run folders, of running processes or left behind.
+    /// The number of run folders, of running processes and left behind by ended ones.
     fn run_folders(&self) -> usize {
         let Ok(entries) = fs::read_dir(self.path("data/work")) else { return 0 };
         entries

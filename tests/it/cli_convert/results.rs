@@ -19,7 +19,7 @@ fn a_single_conversion_is_printed_in_full() {
     assert!(lines[1].starts_with("  in   1 mesh") && lines[1].contains("2 clips"), "{}", ran.out);
     assert!(lines[2].starts_with("  out  1 mesh"), "{}", ran.out);
     assert!(ran.out.contains("\n  lost 2 clips: stl holds no animation"), "{}", ran.out);
-    // No terminal, no warnings: nothing to say there.
+    // Without a terminal and without warnings, standard error stays empty.
     assert!(ran.said().is_empty(), "{}", ran.err);
     assert_eq!(desk.files("."), ["figure.stl"]);
 }
@@ -44,7 +44,7 @@ fn a_folder_tree_keeps_its_structure_and_names() {
     assert_eq!(found, expected);
     assert!(desk.is_glb("out/deep/er/line\nbreak.glb"));
 
-    // A name cannot break a line of what people read.
+    // A line break in a name is escaped.
     assert!(ran.out.contains("deep/er/line\\nbreak.obj"), "{}", ran.out);
     assert!(ran.out.contains("went in → came out"), "{}", ran.out);
     assert!(ran.out.ends_with("8 converted into out\n"), "{}", ran.out);
@@ -131,7 +131,7 @@ fn standard_input_is_converted_to_standard_output() {
     assert!(out.starts_with(b"glTF"));
     assert!(err.contains("lost nothing"), "{err}");
 
-    // A result of several files is a zip there.
+    // On standard output, a result of several files is a zip.
     let (code, out, err) = piped(&desk, &["convert", "-", "-o", "-", "--to", "obj"], out);
     assert_eq!(code, Some(0), "{err}");
     let archive = zip::ZipArchive::new(std::io::Cursor::new(out)).unwrap();
@@ -207,7 +207,7 @@ fn a_binary_usd_keeps_textures_and_names_missing_ones() {
         let ran = desk.run(&["convert", "crate.usdc", "-o", "back", "--to", "glb", "--json", "--force"]);
         report(&ran.succeeded().json()[0])
     };
-    // Somewhere else it is found, too.
+    // The texture is also found in another folder.
     fs::rename(desk.path("textures"), desk.path("art")).unwrap();
     assert_eq!(convert().output.counts.textures, 1);
     for folder in ["art", "crate"] {

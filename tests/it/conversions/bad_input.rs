@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use meshgate::conversion::Spec;
 use meshgate::domain::{ErrorCode, Format, Options};
-use meshgate::intake::{NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, NamedFile, Source};
 
-use super::{LONG, Lab, example};
-use crate::at_work::engine;
+use super::{Fixture, LONG, example};
+use crate::busy_engine::engine;
 
 pub const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\n\
     f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n";
@@ -62,46 +62,46 @@ const ROWS: &[Row] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_models_get_a_one_line_error() {
-    let lab = Lab::new();
-    let cube = lab.put("good.obj", CUBE);
+    let fixture = Fixture::new();
+    let cube = fixture.put("good.obj", CUBE);
     for (name, content, target, code, word) in ROWS {
-        let model = lab.put(name, content);
+        let model = fixture.put(name, content);
         let error =
-            lab.convert(&model, *target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
+            fixture.convert(&model, *target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
         assert_eq!(error.code, *code, "{name}: {error}");
         assert!(error.detail.contains(word), "{name}: {error}");
         assert!(!error.detail.contains('\n') && !error.detail.ends_with('.'), "{name}: {error}");
-        lab.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
+        fixture.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skeletons_that_are_not_human_are_refused_for_vrm() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let python = b"import bpy, sys\n\
         bpy.ops.wm.read_factory_settings(use_empty=True)\n\
         bpy.ops.object.armature_add()\n\
         bpy.ops.mesh.primitive_cube_add()\n\
         bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
-    let path = lab.path("pole.blend");
-    run_python(&lab.put("make.py", python), &path);
-    let error = lab.convert(&path, Format::Vrm).await.expect_err("a pole is no avatar");
+    let path = fixture.path("pole.blend");
+    run_python(&fixture.put("make.py", python), &path);
+    let error = fixture.convert(&path, Format::Vrm).await.expect_err("a pole should not become an avatar");
     assert_eq!(error.code, ErrorCode::NotHumanoid, "{error}");
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_blend_is_an_empty_model() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let python = b"import bpy, sys\n\
         bpy.ops.wm.read_factory_settings(use_empty=True)\n\
         bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
-    let path = lab.path("empty.blend");
-    run_python(&lab.put("make.py", python), &path);
-    let error = lab.convert(&path, Format::Glb).await.expect_err("there is nothing in it");
+    let path = fixture.path("empty.blend");
+    run_python(&fixture.put("make.py", python), &path);
+    let error = fixture.convert(&path, Format::Glb).await.expect_err("there is nothing in it");
     assert_eq!(error.code, ErrorCode::EmptyModel, "{error}");
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 pub fn run_python(script: &Path, output: &Path) {
@@ -116,42 +116,45 @@ pub fn run_python(script: &Path, output: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gltf_that_needs_draco_is_read() {
-    let lab = Lab::new();
-    let cube = lab.put("cube.obj", CUBE);
-    let packed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
-    let plain = lab.convert(&packed.files[0], Format::Stl).await.unwrap();
+    let fixture = Fixture::new();
+    let cube = fixture.put("cube.obj", CUBE);
+    let compressed = fixture.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
+    let plain = fixture.convert(&compressed.files[0], Format::Stl).await.unwrap();
     assert_eq!(plain.report.output.counts.triangles, 12);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unusual_file_names_are_kept() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for (name, stem) in
         [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")]
     {
-        let path = lab.put("sent", CUBE);
+        let path = fixture.put("sent", CUBE);
         let spec = Spec {
-            sources: Source::Files(vec![NamedFile { file: Sent::UserFile(path), name: name.to_owned() }]),
+            sources: Source::Files(vec![NamedFile {
+                file: FileSource::UserFile(path),
+                name: name.to_owned(),
+            }]),
             main: None,
             target: Format::Glb,
             options: Options::default(),
             timeout: LONG,
         };
-        let outcome = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
-        let written = outcome.files[0].file_stem().unwrap().to_string_lossy().into_owned();
-        assert_eq!(written, outcome.stem);
+        let conversion = fixture.converter.convert(spec, &|_, _| ()).await.unwrap();
+        let written = conversion.files[0].file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(written, conversion.stem);
         assert!(!written.contains('\n') && !written.is_empty() && !written.starts_with('.'), "{written:?}");
         if !name.starts_with('.') && !name.contains('\n') {
             assert_eq!(written, stem);
         }
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversion_ends_at_its_timeout() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let spec = Spec {
         sources: Source::FileWithSiblings(example("humanoid.fbx")),
         main: None,
@@ -159,10 +162,10 @@ async fn a_conversion_ends_at_its_timeout() {
         options: Options::default(),
         timeout: Duration::from_millis(20),
     };
-    // With the engine warm, so that its start is not what takes the time.
-    lab.converter.executor().start().await.unwrap();
-    let error = lab.converter.convert(spec, &|_, _| ()).await.expect_err("20 ms are not enough");
+    // The engine is warm, so that its start does not use up the time.
+    fixture.converter.executor().start().await.unwrap();
+    let error = fixture.converter.convert(spec, &|_, _| ()).await.expect_err("20 ms are not enough");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");
-    lab.convert(&lab.put("cube.obj", CUBE), Format::Stl).await.unwrap();
-    lab.converter.executor().shutdown().await;
+    fixture.convert(&fixture.put("cube.obj", CUBE), Format::Stl).await.unwrap();
+    fixture.converter.executor().shutdown().await;
 }

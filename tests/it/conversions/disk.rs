@@ -6,53 +6,53 @@ use std::fmt::Write as _;
 
 use meshgate::domain::{ErrorCode, Format};
 
-use super::Lab;
+use super::Fixture;
 use super::bad_input::CUBE;
-use crate::at_work::conversions_below;
-use crate::mounted::Mounted;
+use crate::busy_engine::conversions_below;
+use crate::mounts::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
 async fn a_full_disk_is_reported_and_survived() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(&folder.path().join("work"), 6 << 20);
-    let lab = Lab::in_folder(folder);
-    let cube = lab.put("cube.obj", CUBE);
-    lab.convert(&cube, Format::Stl).await.unwrap();
+    let fixture = Fixture::in_folder(folder);
+    let cube = fixture.put("cube.obj", CUBE);
+    fixture.convert(&cube, Format::Stl).await.unwrap();
 
     // The model itself does not fit.
-    let large = lab.put("large.obj", format!("{CUBE}#{}", "x".repeat(8 << 20)));
-    let error = lab.convert(&large, Format::Stl).await.unwrap_err();
+    let large = fixture.put("large.obj", format!("{CUBE}#{}", "x".repeat(8 << 20)));
+    let error = fixture.convert(&large, Format::Stl).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::DiskFull, "{error}");
-    lab.convert(&cube, Format::Stl).await.unwrap();
+    fixture.convert(&cube, Format::Stl).await.unwrap();
 
-    // The model fits, what becomes of it does not.
+    // The model fits, but its result does not.
     let mut grid = String::new();
     for x in 0..20_000 {
         writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();
     }
-    let grid = lab.put("grid.obj", grid);
+    let grid = fixture.put("grid.obj", grid);
     for target in
         [Format::Stl, Format::Glb, Format::Ply, Format::Fbx, Format::Usda, Format::Abc, Format::Blend]
     {
         let rest = std::fs::File::create(disk.0.join("rest")).unwrap();
-        // All but the model and a little.
+        // Fills the disk, except for the model and a little more.
         let used = 2 << 20;
         let _ = rustix::fs::fallocate(&rest, rustix::fs::FallocateFlags::empty(), 0, (6 << 20) - used);
-        if let Ok(outcome) = lab.convert(&grid, target).await {
-            assert!(outcome.report.output.bytes < used, "{target}: {:?}", outcome.report.output);
+        if let Ok(conversion) = fixture.convert(&grid, target).await {
+            assert!(conversion.report.output.bytes < used, "{target}: {:?}", conversion.report.output);
         } else {
-            let error = lab.convert(&grid, target).await.unwrap_err();
+            let error = fixture.convert(&grid, target).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::DiskFull, "{target}: {error}");
         }
         std::fs::remove_file(disk.0.join("rest")).unwrap();
-        // A conversion is answered a moment before its child, and then its folder, is gone.
+        // The child exits and the folder goes a moment after the result.
         while !conversions_below(&disk.0).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        lab.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
+        fixture.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
     }
-    lab.converter.executor().shutdown().await;
-    drop(lab);
+    fixture.converter.executor().shutdown().await;
+    drop(fixture);
     drop(disk);
 }

@@ -7,23 +7,25 @@ use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::executor::local::locate::Engine;
 use meshgate::executor::local::{EngineError, LocalExecutor, Settings};
 use meshgate::executor::workdir::WorkDir;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 
 use super::bad_input::CUBE;
-use super::{LONG, Lab};
+use super::{Fixture, LONG};
 
-/// The error for a client, and the reason for the operator.
-async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
-    let lab = Lab::new();
-    let work = WorkDir::open(&lab.path("other")).unwrap();
+/// Converts with this engine; returns the error for the client and the reason for the operator.
+async fn errors_with(
+    engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>,
+) -> (ConversionError, String) {
+    let fixture = Fixture::new();
+    let work = WorkDir::open(&fixture.path("other")).unwrap();
     let converter = Converter::new(
         Arc::new(LocalExecutor::new(engine(&work))),
         work,
-        Limits::default(),
+        ModelLimits::default(),
         Admission::unbounded(1),
     );
     let spec = Spec {
-        sources: Source::FileWithSiblings(lab.put("cube.obj", CUBE)),
+        sources: Source::FileWithSiblings(fixture.put("cube.obj", CUBE)),
         main: None,
         target: Format::Stl,
         options: Options::default(),
@@ -39,11 +41,13 @@ async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) ->
 async fn only_the_operator_learns_why_the_engine_fails() {
     let path = "/nowhere/python";
     let (error, why) =
-        told(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() })).await;
+        errors_with(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() }))
+            .await;
     assert_eq!(error.detail, "the engine does not start");
     assert_eq!(why, "BLENDER_PYTHON is /nowhere/python, which is not an executable file");
 
-    let (error, why) = told(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
+    let (error, why) =
+        errors_with(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
     assert_eq!(error.detail, "the engine does not start (exit status: 2)");
     assert!(why.contains("/bin/ls"), "{why}");
 }

@@ -3,7 +3,7 @@
 use meshgate::domain::{ErrorCode, Format};
 
 use super::bad_input::run_python;
-use super::{Lab, example};
+use super::{Fixture, example};
 use crate::intake::zip_of;
 
 /// A triangle with a texture, in the layout of model sites.
@@ -16,7 +16,7 @@ const SOURCE: &str = r#"{"asset":{"version":"2.0"},"scene":0,"scenes":[{"nodes":
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gltf_finds_its_files_in_sibling_folders() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let corners: Vec<u8> =
         [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0_f32].iter().flat_map(|x| x.to_le_bytes()).collect();
     let picture = std::fs::read(example("crate/crate wood.png")).unwrap();
@@ -24,26 +24,26 @@ async fn a_gltf_finds_its_files_in_sibling_folders() {
         let text = SOURCE.replace("IMAGE", uri);
         let files: [(&str, &[u8]); 3] =
             [("source/a.gltf", text.as_bytes()), ("data/a.bin", &corners), ("textures/tex.png", &picture)];
-        let model = lab.put("model.zip", zip_of(&files));
+        let model = fixture.put("model.zip", zip_of(&files));
         for (target, options) in [
             (Format::Glb, [].as_slice()),
             (Format::Gltf, &[]),
             (Format::Gltf, &[("packaging", "zip")]),
             (Format::Fbx, &[]),
         ] {
-            let outcome = lab.convert_with(&model, target, options).await.unwrap();
-            let report = outcome.report;
+            let conversion = fixture.convert_with(&model, target, options).await.unwrap();
+            let report = conversion.report;
             assert_eq!(report.output.counts.textures, 1, "{uri} → {target}: {report:?}");
             assert!(report.losses.is_empty() && report.warnings.is_empty(), "{uri} → {target}: {report:?}");
-            let size = std::fs::metadata(&outcome.files[0]).unwrap().len();
+            let size = std::fs::metadata(&conversion.files[0]).unwrap().len();
             assert!(size > picture.len() as u64 || options.len() == 1, "{uri} → {target}: {size}");
         }
     }
     let files: [(&str, &[u8]); 2] =
         [("source/a.gltf", SOURCE.as_bytes()), ("source/a/b.bin", corners.as_slice())];
-    let error = lab.convert(&lab.put("none.zip", zip_of(&files)), Format::Glb).await.unwrap_err();
+    let error = fixture.convert(&fixture.put("none.zip", zip_of(&files)), Format::Glb).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::MissingFiles);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 /// Python code that saves two planes, with textures of one name and paths of another machine, as .blend or .fbx. It
@@ -93,32 +93,34 @@ fn widths(model: &std::path::Path) -> Vec<(String, usize)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn textures_with_equal_names_are_found_by_folder() {
-    let lab = Lab::new();
-    let script = lab.put("make.py", TWO_OF_ONE_NAME);
+    let fixture = Fixture::new();
+    let script = fixture.put("make.py", TWO_OF_ONE_NAME);
     let right = [("body".to_owned(), 4), ("head".to_owned(), 8)];
     for name in ["two.blend", "two.fbx"] {
-        let model = lab.path(&format!("{name}-made/{name}"));
+        let model = fixture.path(&format!("{name}-made/{name}"));
         std::fs::create_dir(model.parent().unwrap()).unwrap();
         run_python(&script, &model);
         let part = |path: &str| std::fs::read(model.with_file_name(path)).unwrap();
         let (main, body, head) = (part(name), part("body/diffuse.png"), part("head/diffuse.png"));
         let own = format!("source/{name}");
         let below = [("textures/body/diffuse.png", body.as_slice()), ("textures/head/diffuse.png", &head)];
-        let deeper = lab
+        let deeper = fixture
             .put(&format!("{name}.zip"), zip_of(&[&[(own.as_str(), main.as_slice())], &below[..]].concat()));
         for sent in [&model, &deeper] {
-            let outcome = lab.convert_with(sent, Format::Gltf, &[("packaging", "zip")]).await.unwrap();
-            let unpacked =
-                outcome.folder.output().join(outcome.files[0].with_extension("gltf").file_name().unwrap());
+            let conversion = fixture.convert_with(sent, Format::Gltf, &[("packaging", "zip")]).await.unwrap();
+            let unpacked = conversion
+                .folder
+                .output()
+                .join(conversion.files[0].with_extension("gltf").file_name().unwrap());
             assert_eq!(widths(&unpacked), right, "{}", sent.display());
-            assert!(outcome.report.warnings.is_empty(), "{:?}", outcome.report.warnings);
+            assert!(conversion.report.warnings.is_empty(), "{:?}", conversion.report.warnings);
         }
 
         let elsewhere = [("a/diffuse.png", body.as_slice()), ("b/diffuse.png", &head)];
         let unclear = zip_of(&[&[(name, main.as_slice())], &elsewhere[..]].concat());
-        let report = lab.convert(&lab.put("unclear.zip", unclear), Format::Glb).await.unwrap().report;
+        let report = fixture.convert(&fixture.put("unclear.zip", unclear), Format::Glb).await.unwrap().report;
         let said = "several files may be the texture diffuse.png; it may be the wrong one";
         assert_eq!(report.warnings, [said], "{name}");
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }

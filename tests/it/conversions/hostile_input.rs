@@ -8,17 +8,17 @@ use meshgate::domain::{ErrorCode, Format, Options};
 use meshgate::intake::Source;
 
 use super::bad_input::CUBE;
-use super::{LONG, Lab};
+use super::{Fixture, LONG};
 
 /// Expects that a conversion fails with `code` and `word` in the sentence, and that a harmless one then succeeds.
-pub async fn refused(lab: &Lab, model: &Path, target: Format, code: ErrorCode, word: &str) {
+pub async fn refused(fixture: &Fixture, model: &Path, target: Format, code: ErrorCode, word: &str) {
     let name = model.file_name().unwrap().to_string_lossy().into_owned();
-    let error = lab.convert(model, target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
+    let error = fixture.convert(model, target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
     assert_eq!(error.code, code, "{name}: {error}");
     assert!(error.detail.contains(word), "{name}: {error}");
     assert!(error.detail.len() < 400 && !error.detail.contains(char::is_control), "{name}: {error}");
-    let cube = lab.put("after.obj", CUBE);
-    lab.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
+    let cube = fixture.put("after.obj", CUBE);
+    fixture.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
 }
 
 fn deep_json() -> Vec<u8> {
@@ -34,7 +34,7 @@ const NO_MOTION_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrot
 
 #[tokio::test(flavor = "multi_thread")]
 async fn harmful_models_get_a_one_line_error() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let fbx = |version: u32| {
         [b"Kaydara FBX Binary  \0\x1a\0".as_slice(), &version.to_le_bytes(), &[0; 400]].concat()
     };
@@ -43,7 +43,7 @@ async fn harmful_models_get_a_one_line_error() {
     let layer = |path: &str| format!("#usda 1.0\ndef \"a\" (references = @{path}@) {{}}\n").into_bytes();
     let rows: Vec<(&str, Vec<u8>, Format, ErrorCode, &str)> = vec![
         ("oldest.fbx", fbx(2000), Format::Glb, ErrorCode::ImportFailed, "too old"),
-        // These can be read, and there is nothing in them.
+        // These can be read, but contain nothing.
         ("old.fbx", fbx(5000), Format::Glb, ErrorCode::EmptyModel, "no object"),
         ("ascii.fbx", old_ascii.to_vec(), Format::Glb, ErrorCode::EmptyModel, "no object"),
         ("old.glb", old_glb.to_vec(), Format::Fbx, ErrorCode::ImportFailed, "glTF 1.0"),
@@ -55,15 +55,15 @@ async fn harmful_models_get_a_one_line_error() {
         ("endless.bvh", ENDLESS_BVH.into(), Format::Fbx, ErrorCode::NoAnimation, "animation"),
     ];
     for (name, content, target, code, word) in rows {
-        refused(&lab, &lab.put(&format!("{name}.d/{name}"), content), target, code, word).await;
+        refused(&fixture, &fixture.put(&format!("{name}.d/{name}"), content), target, code, word).await;
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn local_files_never_get_into_a_result() {
-    let lab = Lab::new();
-    let secret = lab.put("secret.png", b"\x89PNG\r\n\x1a\nthe-secret-of-this-machine");
+    let fixture = Fixture::new();
+    let secret = fixture.put("secret.png", b"\x89PNG\r\n\x1a\nthe-secret-of-this-machine");
     let secret = secret.to_str().unwrap();
     for (number, path) in ["../../etc/passwd", "/etc/passwd", "../secret.png", secret].into_iter().enumerate()
     {
@@ -85,22 +85,23 @@ AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
              inputs:file=@{path}@\n color3f outputs:rgb\n }}\n}}\n"
         );
         let folder = format!("sent-{number}");
-        lab.put(&format!("{folder}/a.mtl"), format!("newmtl a\nKd 1 1 1\nmap_Kd {path}\n"));
+        fixture.put(&format!("{folder}/a.mtl"), format!("newmtl a\nKd 1 1 1\nmap_Kd {path}\n"));
         let models = [
-            lab.put(&format!("{folder}/a.gltf"), gltf),
-            lab.put(&format!("{folder}/b.obj"), format!("mtllib {path}\n{CUBE}")),
-            lab.put(&format!("{folder}/c.obj"), format!("mtllib a.mtl\nusemtl a\n{CUBE}")),
-            lab.put(&format!("{folder}/d.usda"), usda),
+            fixture.put(&format!("{folder}/a.gltf"), gltf),
+            fixture.put(&format!("{folder}/b.obj"), format!("mtllib {path}\n{CUBE}")),
+            fixture.put(&format!("{folder}/c.obj"), format!("mtllib a.mtl\nusemtl a\n{CUBE}")),
+            fixture.put(&format!("{folder}/d.usda"), usda),
         ];
         for model in models {
             for target in [Format::Glb, Format::Usdz] {
-                let outcome = lab.convert(&model, target).await;
-                let outcome = outcome.unwrap_or_else(|error| panic!("{}, {path}: {error}", model.display()));
-                let said = [&outcome.report.warnings, &outcome.report.input.counts.missing_textures];
+                let conversion = fixture.convert(&model, target).await;
+                let conversion =
+                    conversion.unwrap_or_else(|error| panic!("{}, {path}: {error}", model.display()));
+                let said = [&conversion.report.warnings, &conversion.report.input.counts.missing_textures];
                 let base = path.rsplit('/').next().unwrap();
                 let told = said.into_iter().flatten().any(|text| text.contains(base));
-                assert!(told, "{}, {path}: {:?}", model.display(), outcome.report);
-                for file in &outcome.files {
+                assert!(told, "{}, {path}: {:?}", model.display(), conversion.report);
+                for file in &conversion.files {
                     let bytes = std::fs::read(file).unwrap();
                     for word in [b"root:x:".as_slice(), b"the-secret-of-this-machine"] {
                         let found = bytes.windows(word.len()).any(|bytes| bytes == word);
@@ -110,12 +111,12 @@ AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
             }
         }
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_inside_a_model_cannot_write_to_a_terminal() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let name = "two\\nlines\\u001b[2J\\u202ename";
     let model = format!(
         r#"{{"asset":{{"version":"2.0"}},"images":[{{"uri":"{name}.png"}}],"textures":[{{"source":0}}],"materials":
@@ -126,61 +127,63 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
         "bufferViews":[{{"buffer":0,"byteLength":36}}],"buffers":[{{"byteLength":36,"uri":
         "data:;base64,AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
     );
-    let model = lab.put("names.gltf", model);
+    let model = fixture.put("names.gltf", model);
     for target in [Format::Glb, Format::Fbx, Format::Usda, Format::Blend, Format::Obj, Format::Stl] {
-        let outcome = lab.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
-        let sentences = outcome.report.losses.iter().chain(&outcome.report.warnings);
+        let conversion =
+            fixture.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let sentences = conversion.report.losses.iter().chain(&conversion.report.warnings);
         for sentence in sentences {
             assert!(
                 !sentence.contains(|c: char| c.is_control() || c == '\u{202e}'),
                 "{target}: {sentence:?}"
             );
         }
-        let json = serde_json::to_string(&outcome.report).unwrap();
+        let json = serde_json::to_string(&conversion.report).unwrap();
         assert!(!json.contains(char::is_control), "{target}: {json}");
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_model_ends_at_its_timeout() {
-    let lab = Lab::new();
-    lab.converter.executor().start().await.unwrap();
-    // One bone that moves in three million frames, each a key to be made.
+    let fixture = Fixture::new();
+    fixture.converter.executor().start().await.unwrap();
+    // One bone with three million frames, each of which becomes a key.
     let motion = "0 0 0\n".repeat(3_000_000);
     let bvh = format!("{NO_MOTION_BVH}MOTION\nFrames: 3000000\nFrame Time: 0.00001\n{motion}");
     let spec = Spec {
-        sources: Source::FileWithSiblings(lab.put("slow.bvh", bvh)),
+        sources: Source::FileWithSiblings(fixture.put("slow.bvh", bvh)),
         main: None,
         target: Format::Usda,
         options: Options::default(),
         timeout: Duration::from_secs(3),
     };
     let began = std::time::Instant::now();
-    let error = lab.converter.convert(spec, &|_, _| ()).await.expect_err("it would take minutes");
+    let error = fixture.converter.convert(spec, &|_, _| ()).await.expect_err("it would take minutes");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");
     assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
-    lab.convert(&lab.put("after.obj", CUBE), Format::Stl).await.unwrap();
-    lab.converter.executor().shutdown().await;
+    fixture.convert(&fixture.put("after.obj", CUBE), Format::Stl).await.unwrap();
+    fixture.converter.executor().shutdown().await;
 }
 
 /// Tries small files with overlapping or repeatedly referenced parts.
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_references_do_not_multiply_the_result() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let again = |what: &str, times: usize| vec![what; times].join(",");
-    lab.put("images/a.png", [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![0; 4 << 20]].concat());
+    fixture.put("images/a.png", [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![0; 4 << 20]].concat());
     let images = again(r#"{"uri":"a.png"}"#, 20_000);
-    let images = lab.put("images/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"images":[{images}]}}"#));
-    refused(&lab, &images, Format::Gltf, ErrorCode::OutputTooLarge, "times larger").await;
+    let images =
+        fixture.put("images/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"images":[{images}]}}"#));
+    refused(&fixture, &images, Format::Gltf, ErrorCode::OutputTooLarge, "times larger").await;
 
-    lab.put("buffers/a.bin", vec![0; 4 << 20]);
+    fixture.put("buffers/a.bin", vec![0; 4 << 20]);
     let buffers = again(r#"{"uri":"a.bin","byteLength":4194304}"#, 1000);
     let buffers =
-        lab.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
-    refused(&lab, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
+        fixture.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
+    refused(&fixture, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
 
-    // Clips whose keys are all the same bytes: 20,000 times a million numbers to look at.
+    // 20,000 clips whose keys are the same million numbers.
     let accessors = again(r#"{"bufferView":0,"componentType":5126,"count":1000000,"type":"SCALAR"}"#, 20_000);
     let samplers: Vec<String> =
         (0..20_000).map(|number| format!(r#"{{"input":{number},"output":{number}}}"#)).collect();
@@ -190,9 +193,9 @@ async fn repeated_references_do_not_multiply_the_result() {
         "animations":[{{"channels":[],"samplers":[{}]}}]}}"#,
         samplers.join(",")
     );
-    lab.put("clips/a.bin", vec![0; 4_000_000]);
-    let clips = lab.put("clips/a.gltf", clips);
-    lab.convert(&clips, Format::Glb).await.unwrap();
+    fixture.put("clips/a.bin", vec![0; 4_000_000]);
+    let clips = fixture.put("clips/a.gltf", clips);
+    fixture.convert(&clips, Format::Glb).await.unwrap();
 }
 
 /// A .blend with a driver and a text block that registers a handler; if run, each would leave a file in the result.
@@ -219,18 +222,19 @@ bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_in_a_blend_do_not_run() {
-    let lab = Lab::new();
-    std::fs::create_dir(lab.path("out")).unwrap();
-    let blend = lab.path("scripted.blend");
-    super::bad_input::run_python(&lab.put("make.py", SCRIPTED_BLEND), &blend);
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("out")).unwrap();
+    let blend = fixture.path("scripted.blend");
+    super::bad_input::run_python(&fixture.put("make.py", SCRIPTED_BLEND), &blend);
     for target in [Format::Glb, Format::Blend, Format::Usda] {
-        let outcome = lab.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
-        let written = std::fs::read_dir(outcome.folder.output()).unwrap();
+        let conversion =
+            fixture.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let written = std::fs::read_dir(conversion.folder.output()).unwrap();
         let ran =
             written.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ran"));
-        assert_eq!(ran.count(), 0, "{target}: {:?}", outcome.files);
-        let told = outcome.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
-        assert!(told, "{target}: {:?}", outcome.report.warnings);
+        assert_eq!(ran.count(), 0, "{target}: {:?}", conversion.files);
+        let told = conversion.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
+        assert!(told, "{target}: {:?}", conversion.report.warnings);
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }

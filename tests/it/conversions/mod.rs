@@ -1,53 +1,53 @@
 //! Whole conversions with the real engine: every pair, the options, broken models.
 
 pub mod bad_input;
+mod compressed_blend;
 mod disk;
 mod engine;
 mod folders;
-mod honesty;
 mod hostile_input;
 mod hostile_zips;
+mod losses;
 mod mutations;
 mod options;
-mod packed;
 mod pairs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshgate::conversion::{Admission, Converter, Outcome, Spec};
+use meshgate::conversion::{Admission, Converter, FinishedConversion, Spec};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::EngineCandidates;
 use meshgate::executor::workdir::WorkDir;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 
 /// Longer than any conversion here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
 
 /// A converter and a folder for models.
-struct Lab {
+struct Fixture {
     folder: tempfile::TempDir,
     converter: Converter,
 }
 
-impl Lab {
-    fn new() -> Lab {
-        Lab::in_folder(tempfile::tempdir().unwrap())
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture::in_folder(tempfile::tempdir().unwrap())
     }
 
-    fn in_folder(folder: tempfile::TempDir) -> Lab {
-        let converter = Lab::converter(&folder, Limits::default());
-        Lab { folder, converter }
+    fn in_folder(folder: tempfile::TempDir) -> Fixture {
+        let converter = Fixture::converter(&folder, ModelLimits::default());
+        Fixture { folder, converter }
     }
 
     /// Changes the limits.
-    fn limit(&mut self, limits: Limits) {
-        self.converter = Lab::converter(&self.folder, limits);
+    fn limit(&mut self, limits: ModelLimits) {
+        self.converter = Fixture::converter(&self.folder, limits);
     }
 
-    fn converter(folder: &tempfile::TempDir, limits: Limits) -> Converter {
+    fn converter(folder: &tempfile::TempDir, limits: ModelLimits) -> Converter {
         let work = WorkDir::open(&folder.path().join("work")).unwrap();
         let candidates = EngineCandidates {
             python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
@@ -72,7 +72,7 @@ impl Lab {
         path
     }
 
-    async fn convert(&self, model: &Path, target: Format) -> Result<Outcome, ConversionError> {
+    async fn convert(&self, model: &Path, target: Format) -> Result<FinishedConversion, ConversionError> {
         self.convert_with(model, target, &[]).await
     }
 
@@ -81,7 +81,7 @@ impl Lab {
         model: &Path,
         target: Format,
         options: &[(&str, &str)],
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let mut set = Options::default();
         for (name, value) in options {
             set.set(name, value)?;
@@ -94,10 +94,10 @@ impl Lab {
             timeout: LONG,
         };
         let result = self.converter.convert(spec, &|_, _| ()).await;
-        // Whatever a remote client could see of any conversion of these tests. What a model itself names is no secret
-        // to its sender, and some of these models name places below the lab's folder.
+        // No conversion of these tests may show a remote client a path of the server. Paths that the model itself
+        // contains are no secret to its sender; some models contain paths below the fixture's folder.
         let said = match &result {
-            Ok(outcome) => serde_json::to_string(&outcome.report).unwrap(),
+            Ok(conversion) => serde_json::to_string(&conversion.report).unwrap(),
             Err(error) => error.detail.clone(),
         };
         for place in [self.path("work").as_path(), Path::new(env!("CARGO_MANIFEST_DIR"))] {
@@ -106,16 +106,17 @@ impl Lab {
         result
     }
 
-    /// Converts, copies the result's files to a folder of their own, and returns the path of the main one.
+    /// Converts, copies the result's files to a separate folder, and returns the path of the main one.
     async fn make(&self, model: &Path, target: Format) -> PathBuf {
-        let outcome = self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let conversion =
+            self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
         let folder = self.path(&format!("made-{target}"));
-        for file in &outcome.files {
-            let to = folder.join(file.strip_prefix(outcome.folder.output()).unwrap());
+        for file in &conversion.files {
+            let to = folder.join(file.strip_prefix(conversion.folder.output()).unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(file, to).unwrap();
         }
-        folder.join(outcome.files[0].strip_prefix(outcome.folder.output()).unwrap())
+        folder.join(conversion.files[0].strip_prefix(conversion.folder.output()).unwrap())
     }
 }
 

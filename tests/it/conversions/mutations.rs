@@ -4,7 +4,7 @@ use std::path::Path;
 
 use meshgate::domain::{ErrorCode, Format};
 
-use super::{Lab, example};
+use super::{Fixture, example};
 
 /// Mutations of each kind and format.
 const MUTATIONS: u64 = 50;
@@ -24,28 +24,28 @@ impl Random {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_of_every_format_get_a_clear_outcome() {
-    let lab = Lab::new();
-    // Small, so that a flipped bit hits something that matters.
-    let cube = lab.put("cube.obj", super::bad_input::CUBE);
+    let fixture = Fixture::new();
+    // Small, so that flipped bits hit important values.
+    let cube = fixture.put("cube.obj", super::bad_input::CUBE);
     for format in Format::all() {
         let model = match format {
             Format::Vrm => example("humanoid.vrm"),
             Format::Bvh => example("walk.bvh"),
-            Format::Vrma => lab.make(&example("walk.bvh"), Format::Vrma).await,
-            _ => lab.make(&cube, format).await,
+            Format::Vrma => fixture.make(&example("walk.bvh"), Format::Vrma).await,
+            _ => fixture.make(&cube, format).await,
         };
         let whole = std::fs::read(&model).unwrap();
         for seed in 0..MUTATIONS {
             let (cut, flipped) = (cut(&whole, seed), flipped(&whole, seed));
             tokio::join!(
-                answer(&lab, format, seed, "cut", &cut),
-                answer(&lab, format, seed, "flip", &flipped)
+                answer(&fixture, format, seed, "cut", &cut),
+                answer(&fixture, format, seed, "flip", &flipped)
             );
         }
-        let after = lab.convert(&model, format).await;
+        let after = fixture.convert(&model, format).await;
         assert!(after.is_ok(), "after the damaged files of {format}: {:?}", after.err());
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 fn cut(whole: &[u8], seed: u64) -> Vec<u8> {
@@ -63,11 +63,11 @@ fn flipped(whole: &[u8], seed: u64) -> Vec<u8> {
     damaged
 }
 
-/// Converts the file; a failure must be one sentence with a code that blames the file.
-async fn answer(lab: &Lab, format: Format, seed: u64, how: &str, content: &[u8]) {
-    let model = lab.put(&format!("{how}/{format}-{seed}.{format}"), content);
+/// Converts the file; a failure must be one sentence, with a code for faults of the model.
+async fn answer(fixture: &Fixture, format: Format, seed: u64, how: &str, content: &[u8]) {
+    let model = fixture.put(&format!("{how}/{format}-{seed}.{format}"), content);
     let target = if format.unsupported_reason(Format::Glb).is_some() { Format::Bvh } else { Format::Fbx };
-    let result = lab.convert(Path::new(&model), target).await;
+    let result = fixture.convert(Path::new(&model), target).await;
     let Err(error) = result else { return };
     let ours = [ErrorCode::Internal, ErrorCode::Io, ErrorCode::EngineUnavailable, ErrorCode::Timeout];
     assert!(!ours.contains(&error.code), "{how} {format} {seed}: {} {error}", error.code);

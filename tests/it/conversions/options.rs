@@ -2,15 +2,15 @@
 
 use meshgate::domain::{ErrorCode, Format};
 
-use super::{Lab, example};
+use super::{Fixture, example};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn options_change_the_result() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let fbx = example("humanoid.fbx");
     let convert = |target, options: &'static [(&'static str, &'static str)]| {
-        let (lab, fbx) = (&lab, &fbx);
-        async move { lab.convert_with(fbx, target, options).await.unwrap().report.output }
+        let (fixture, fbx) = (&fixture, &fbx);
+        async move { fixture.convert_with(fbx, target, options).await.unwrap().report.output }
     };
     let plain = convert(Format::Glb, &[]).await;
 
@@ -21,85 +21,87 @@ async fn options_change_the_result() {
     let height = |contents: &meshgate::domain::Contents| contents.counts.bounds_m.unwrap().size()[1];
     assert!((height(&large) / height(&plain) - 10.0).abs() < 0.01);
 
-    let packed = convert(Format::Glb, &[("draco", "true")]).await;
-    assert!(packed.bytes < plain.bytes && packed.counts.triangles == plain.counts.triangles);
+    let compressed = convert(Format::Glb, &[("draco", "true")]).await;
+    assert!(compressed.bytes < plain.bytes && compressed.counts.triangles == plain.counts.triangles);
 
-    let quads = lab.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
-    let cut =
-        lab.convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")]).await.unwrap();
-    let faces = |outcome: &meshgate::conversion::Outcome| {
-        let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
+    let quads = fixture.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
+    let cut = fixture
+        .convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")])
+        .await
+        .unwrap();
+    let faces = |conversion: &meshgate::conversion::FinishedConversion| {
+        let text = std::fs::read_to_string(&conversion.files[0]).unwrap();
         text.lines().filter(|line| line.starts_with("f ")).map(|line| line.split(' ').count() - 1).max()
     };
     assert!(faces(&quads) > Some(3));
     assert_eq!(faces(&cut), Some(3));
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packaging_decides_how_many_files_are_written() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let model = example("crate/crate.obj");
     let files = |target, packaging: &'static str| {
-        let (lab, model) = (&lab, &model);
+        let (fixture, model) = (&fixture, &model);
         async move {
-            let outcome = lab.convert_with(model, target, &[("packaging", packaging)]).await.unwrap();
+            let conversion = fixture.convert_with(model, target, &[("packaging", packaging)]).await.unwrap();
             let names =
-                outcome.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
-            (names.collect::<Vec<_>>(), outcome)
+                conversion.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
+            (names.collect::<Vec<_>>(), conversion)
         }
     };
     let (auto, _) = files(Format::Obj, "auto").await;
     assert!(auto[0] == "crate.obj" && auto.contains(&"crate.mtl".to_owned()) && auto.len() == 3, "{auto:?}");
-    let (single, outcome) = files(Format::Obj, "single").await;
+    let (single, conversion) = files(Format::Obj, "single").await;
     assert_eq!(single, ["crate.obj"]);
     assert!(
-        outcome.report.losses.iter().any(|loss| loss.contains("material")),
+        conversion.report.losses.iter().any(|loss| loss.contains("material")),
         "{:?}",
-        outcome.report.losses
+        conversion.report.losses
     );
-    let (zipped, outcome) = files(Format::Obj, "zip").await;
+    let (zipped, conversion) = files(Format::Obj, "zip").await;
     assert_eq!(zipped, ["crate.zip"]);
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(&outcome.files[0]).unwrap()).unwrap();
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&conversion.files[0]).unwrap()).unwrap();
     assert_eq!(archive.len(), 3);
     assert!(archive.by_name("crate.mtl").is_ok());
 
-    let (gltf, outcome) = files(Format::Gltf, "auto").await;
+    let (gltf, conversion) = files(Format::Gltf, "auto").await;
     assert_eq!(gltf, ["crate.gltf"]);
-    let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
+    let text = std::fs::read_to_string(&conversion.files[0]).unwrap();
     assert!(
         text.contains("data:application/octet-stream;base64,")
             || text.contains("data:application/gltf-buffer")
     );
     let (separate, _) = files(Format::Gltf, "zip").await;
     assert_eq!(separate, ["crate.zip"]);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_native_lane_and_blender_agree() {
-    let lab = Lab::new();
-    let gltf = lab.make(&example("humanoid.fbx"), Format::Gltf).await;
-    let native = lab.convert(&gltf, Format::Glb).await.unwrap().report;
+    let fixture = Fixture::new();
+    let gltf = fixture.make(&example("humanoid.fbx"), Format::Gltf).await;
+    let native = fixture.convert(&gltf, Format::Glb).await.unwrap().report;
     assert_eq!(native.engine, "native");
-    let blender = lab.convert_with(&gltf, Format::Glb, &[("engine", "blender")]).await.unwrap().report;
+    let blender = fixture.convert_with(&gltf, Format::Glb, &[("engine", "blender")]).await.unwrap().report;
     assert!(blender.engine.starts_with("blender 5"));
     let (ours, theirs) = (native.output.counts, blender.output.counts);
     assert_eq!(
         (ours.triangles, ours.bones, ours.clips.len()),
         (theirs.triangles, theirs.bones, theirs.clips.len())
     );
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn options_unsuitable_for_the_target_are_refused() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let error =
-        lab.convert_with(&example("humanoid.fbx"), Format::Stl, &[("draco", "true")]).await.unwrap_err();
+        fixture.convert_with(&example("humanoid.fbx"), Format::Stl, &[("draco", "true")]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidOption);
     let error =
-        lab.convert_with(&example("walk.bvh"), Format::Bvh, &[("animation", "false")]).await.unwrap_err();
+        fixture.convert_with(&example("walk.bvh"), Format::Bvh, &[("animation", "false")]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::NoAnimation);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }

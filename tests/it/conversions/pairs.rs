@@ -3,13 +3,13 @@
 use meshgate::domain::report::Report;
 use meshgate::domain::{ErrorCode, Feature, Format};
 
-use super::{LONG, Lab, example};
+use super::{Fixture, LONG, example};
 
 /// The height of the example's figure, in metres.
 const HEIGHT: f64 = 1.8;
 
 /// A model of each format, all with the same figure or the same walk.
-async fn models(lab: &Lab) -> Vec<(Format, std::path::PathBuf)> {
+async fn models(fixture: &Fixture) -> Vec<(Format, std::path::PathBuf)> {
     let mut models = Vec::new();
     for format in Format::all() {
         let path = match format {
@@ -17,8 +17,8 @@ async fn models(lab: &Lab) -> Vec<(Format, std::path::PathBuf)> {
             Format::Vrm => example("humanoid.vrm"),
             Format::Blend => example("humanoid.blend"),
             Format::Bvh => example("walk.bvh"),
-            Format::Vrma => lab.make(&example("walk.bvh"), Format::Vrma).await,
-            _ => lab.make(&example("humanoid.blend"), format).await,
+            Format::Vrma => fixture.make(&example("walk.bvh"), Format::Vrma).await,
+            _ => fixture.make(&example("humanoid.blend"), format).await,
         };
         models.push((format, path));
     }
@@ -27,29 +27,29 @@ async fn models(lab: &Lab) -> Vec<(Format, std::path::PathBuf)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_pair_converts_or_says_why_not() {
-    let lab = Lab::new();
-    let models = models(&lab).await;
+    let fixture = Fixture::new();
+    let models = models(&fixture).await;
     let mut wrong = Vec::new();
     for (source, path) in &models {
         // Two at a time, as there are slots.
         let targets: Vec<Format> = Format::all().collect();
         for pair in targets.chunks(2) {
-            let second = lab.convert(path, pair[pair.len() - 1]);
-            let (first, second) = tokio::join!(lab.convert(path, pair[0]), second);
+            let second = fixture.convert(path, pair[pair.len() - 1]);
+            let (first, second) = tokio::join!(fixture.convert(path, pair[0]), second);
             for (target, result) in pair.iter().zip([first, second]) {
                 let complaint = match (source.unsupported_reason(*target), result) {
                     (Some(reason), Err(error)) if error.code == ErrorCode::UnsupportedPair => {
                         (error.detail != reason).then_some(error.detail)
                     }
                     (Some(_), other) => Some(format!("should be refused: {:?}", other.map(|_| ()))),
-                    (None, Ok(outcome)) => fault(*source, *target, &outcome.report),
+                    (None, Ok(conversion)) => fault(*source, *target, &conversion.report),
                     (None, Err(error)) => Some(format!("{}: {error}", error.code)),
                 };
                 wrong.extend(complaint.map(|complaint| format!("{source} → {target}: {complaint}")));
             }
         }
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -99,22 +99,22 @@ fn fault(source: Format, target: Format, report: &Report) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_motion_keeps_every_frame_through_any_pair() {
-    let lab = Lab::new();
-    let walk = lab.convert(&example("walk.bvh"), Format::Bvh).await.unwrap().report;
+    let fixture = Fixture::new();
+    let walk = fixture.convert(&example("walk.bvh"), Format::Bvh).await.unwrap().report;
     let [clip] = &walk.input.counts.clips[..] else { panic!("{:?}", walk.input.counts.clips) };
     for through in [Format::Glb, Format::Fbx, Format::Usdc, Format::Blend, Format::Vrma] {
-        let between = lab.make(&example("walk.bvh"), through).await;
-        let back = lab.convert(&between, Format::Bvh).await.unwrap().report;
+        let between = fixture.make(&example("walk.bvh"), through).await;
+        let back = fixture.convert(&between, Format::Bvh).await.unwrap().report;
         let [again] = &back.output.counts.clips[..] else { panic!("{through}: {:?}", back.output) };
         assert_eq!(again.frames, clip.frames, "through {through}");
         assert!((again.fps - clip.fps).abs() < 0.01, "through {through}: {} fps", again.fps);
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clips_keep_their_names() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let names = |report: &Report| {
         let mut names: Vec<_> = report.output.counts.clips.iter().map(|clip| clip.name.clone()).collect();
         names.sort();
@@ -122,11 +122,11 @@ async fn clips_keep_their_names() {
     };
     let mut model = example("humanoid.fbx");
     for target in [Format::Glb, Format::Fbx, Format::Blend, Format::Fbx, Format::Glb, Format::Gltf] {
-        let report = lab.convert(&model, target).await.unwrap().report;
+        let report = fixture.convert(&model, target).await.unwrap().report;
         assert_eq!(names(&report), ["Walk", "Wave"], "{target}");
         assert!(report.losses.is_empty(), "{target}: {:?}", report.losses);
-        model = lab.make(&model, target).await;
+        model = fixture.make(&model, target).await;
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
     let _ = LONG;
 }

@@ -30,10 +30,10 @@ async fn the_api_key_is_checked_before_the_body() {
         let request = client.get(gateway.url("/v1/formats")).header(header, value);
         assert_eq!(request.send().await.unwrap().status(), status, "{header}: {value}");
     }
-    // The body is announced and never comes: the answer does not wait for it.
+    // The body is announced and never sent: the response does not wait for it.
     let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
     assert_eq!(gateway.raw().send(head).answer().unwrap().status, 401);
-    // A probe for CORS, on a server without it, gets no more than any other.
+    // Without CORS, a preflight needs a key like any other request.
     let answer = client.request(Method::OPTIONS, gateway.url("/convert")).send().await.unwrap();
     assert_eq!(answer.status(), 401);
     for secret in ["s3cret-s3cret-s3cret", "b0lts-b0lts-b0lts"] {

@@ -3,7 +3,7 @@
 use super::engine::{motion, send};
 use super::raw::head;
 use super::{Gateway, TRIANGLE, until, until_no_folder_is_left};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 const KNOWN: &str = "output_format=glb&filename=a.obj";
@@ -12,7 +12,7 @@ const KNOWN: &str = "output_format=glb&filename=a.obj";
 async fn a_full_queue_refuses_early_and_blocks_no_others() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "1")]);
     let glb = gateway.convert(KNOWN, "a.obj", TRIANGLE.into()).await.bytes().await.unwrap();
-    // Its child is gone a moment after the answer, and is not the one to be held.
+    // The child exits a moment after the response; without waiting, it would be the one that is held.
     gateway.until_idle().await;
 
     let running = gateway.convert(FBX, "a.bvh", motion());
@@ -24,7 +24,7 @@ async fn a_full_queue_refuses_early_and_blocks_no_others() {
         let held = gateway.hold().await;
         gateway.until_waiting(1).await;
 
-        // Refused without a byte of the body.
+        // Refused before any byte of the body.
         for query in [FBX, "output_format=gltf&filename=a.fbx"] {
             let mut raw = gateway.raw();
             let refused = raw.send(head(query, 1_000_000)).answer().unwrap();
@@ -32,7 +32,7 @@ async fn a_full_queue_refuses_early_and_blocks_no_others() {
             let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=3600).contains(&after), "{after}");
         }
-        // Of a form, when the first file's name has come.
+        // A form is refused once the first file's name has arrived.
         let form = format!(
             "POST /convert?output_format=glb HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\
              content-type: multipart/form-data; boundary=b\r\n\r\n\
@@ -40,7 +40,7 @@ async fn a_full_queue_refuses_early_and_blocks_no_others() {
         );
         let refused = gateway.raw().send(form).answer().unwrap();
         assert_eq!((refused.status, &refused.json()["code"]), (503, &"queue_full".into()));
-        // A small body is read, since its conversion may be known, and the connection serves on.
+        // A small body is read, since its result may be cached; the connection can be reused.
         let mut raw = gateway.raw();
         for (query, status, cache) in [(FBX, 503, None), (KNOWN, 200, Some("hit")), (FBX, 503, None)] {
             let answer = raw.send(head(query, TRIANGLE.len()) + TRIANGLE).answer().unwrap();
@@ -48,14 +48,14 @@ async fn a_full_queue_refuses_early_and_blocks_no_others() {
             assert_eq!(answer.header("meshgate-cache").filter(|_| status == 200), cache);
             assert_eq!(answer.header("retry-after").is_some(), status == 503);
         }
-        // Refused when it shows that it needs the engine.
+        // Refused once the content shows that it needs the engine.
         let refused = gateway.convert("output_format=gltf", "c.obj", TRIANGLE.into()).await;
         assert_eq!(refused.status(), 503);
         assert!(refused.headers().contains_key("retry-after"));
 
-        // What needs no engine goes on.
-        let packed = gateway.convert("output_format=gltf", "a.glb", glb.to_vec()).await;
-        assert_eq!(packed.status(), 200);
+        // Conversions without the engine still work.
+        let repacked = gateway.convert("output_format=gltf", "a.glb", glb.to_vec()).await;
+        assert_eq!(repacked.status(), 200);
         for path in ["/livez", "/readyz", "/health", "/v1/formats"] {
             assert_eq!(gateway.client.get(gateway.url(path)).send().await.unwrap().status(), 200, "{path}");
         }
@@ -78,7 +78,7 @@ async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_requests_are_served_oldest_first() {
-    // Equal conversions would be one.
+    // Equal conversions would run once.
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "3"), ("CACHE", "off")]);
     let order = std::sync::Mutex::new(Vec::new());
     let nth = async |number: u64| {
@@ -128,7 +128,7 @@ async fn the_timeout_covers_waiting_and_kills_the_child() {
     let waiting = waiting_after_child(&gateway, gateway.convert(FBX, "b.bvh", motion()));
     let stop = async {
         let child = gateway.child().await;
-        // It hangs, for the supervisor, after 5 s.
+        // For the supervisor, a stopped child hangs after 5 s.
         send(child, rustix::process::Signal::STOP);
         child
     };
@@ -137,7 +137,7 @@ async fn the_timeout_covers_waiting_and_kills_the_child() {
     assert!(!left.contains(&child) && !alive(child), "the child lives");
     let problem: serde_json::Value = running.json().await.unwrap();
     assert_eq!(problem["code"], "timeout");
-    // It came later, and may have got the slot for what was left of its time.
+    // The waiting request came later, and may have got the slot before its own timeout.
     assert!(matches!(waiting.status().as_u16(), 200 | 504), "{}", waiting.status());
     assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200);
     until_no_folder_is_left(&gateway);

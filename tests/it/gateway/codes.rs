@@ -16,7 +16,7 @@ use super::raw::{GET_LIVE, Problem, Raw};
 use super::receive::triangle;
 use super::stopping::waits_for_a_bucket;
 use super::{Gateway, TRIANGLE, report, until, until_no_folder_is_left};
-use crate::at_work;
+use crate::busy_engine;
 use crate::cache::bucket;
 use crate::conversions::bad_input::run_python;
 use crate::intake::zip_of;
@@ -31,7 +31,7 @@ const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
 /// The code that needs a mounted disk; `disk::a_full_disk_gets_507_and_is_survived` tests it.
 const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
 
-/// Codes that no HTTP answer has: one of the command line, and one whose client is gone.
+/// Codes that no response has: one of the command line, and one for clients that are gone.
 const NOWHERE: [ErrorCode; 2] = [ErrorCode::OutputExists, ErrorCode::Cancelled];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,12 +42,12 @@ async fn every_documented_response_occurs() {
     refusals(&mut seen).await;
     a_busy_engine(&mut seen).await;
     a_faulty_engine(&mut seen).await;
-    results_elsewhere(&mut seen).await;
+    results_in_a_bucket(&mut seen).await;
     let Seen(seen) = seen;
 
     let mut elsewhere: BTreeSet<Listed> =
         BOTH.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
-    // It takes more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
+    // This needs more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
     elsewhere.insert(answer("GET", "/v1/reports/{id}", 503, "overloaded"));
     let listed = listed();
     let missing: Vec<_> = listed.difference(&seen).filter(|each| !elsewhere.contains(each)).collect();
@@ -148,7 +148,7 @@ impl Seen {
         }
     }
 
-    /// Reads the next answer on a connection, to a conversion.
+    /// Reads the next response on a connection, which is to a conversion.
     fn read(&mut self, raw: &mut Raw, path: &str, status: u16, code: &str) {
         self.next(raw, answer("POST", path, status, code));
     }
@@ -237,7 +237,7 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     run_python(&script, &large);
     let mut locked = zip_of(&[("a.obj", obj)]);
     let directory = locked.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
-    // The bits that say so.
+    // The bits that mark the entry as encrypted.
     locked[6] |= 1;
     locked[directory + 8] |= 1;
     let still = "HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
@@ -250,8 +250,8 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("output_format=fbx&filename=a.gltf", br#"{"asset":{"version":"2.0"}}"#.into(), "empty_model"),
         ("output_format=glb&filename=a.gltf", gone.into(), "missing_files"),
         ("output_format=glb&filename=a.bvh", still.into(), "no_animation"),
-        // Hips and a chest, and no limbs.
-        ("output_format=vrma&filename=a.bvh", at_work::motion(2).into(), "not_humanoid"),
+        // A skeleton of hips and a chest, without limbs.
+        ("output_format=vrma&filename=a.bvh", busy_engine::motion(2).into(), "not_humanoid"),
         (
             "output_format=glb&filename=a.fbx",
             b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off".into(),
@@ -314,7 +314,7 @@ async fn models(seen: &mut Seen) {
         works(&gateway).await;
     }
 
-    // A link to itself is where its folder was. What is still to be removed there would not be found.
+    // Replaces the work folder by a link to itself. Folders that are still to be removed would not be found.
     until_no_folder_is_left(&gateway);
     let work = gateway.folder.path().join("work");
     let names = std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().path());
@@ -368,9 +368,9 @@ async fn a_busy_engine(seen: &mut Seen) {
     let mut gateway = Gateway::start(&[
         ("WORKERS", "2"),
         ("QUEUE_LIMIT", "0"),
-        // Equal conversions would be one.
+        // Equal conversions would run once.
         ("CACHE", "off"),
-        // Less than after what a child that is stopped is taken for one that hangs.
+        // Shorter than the time after which a stopped child counts as hung.
         ("CONVERSION_TIMEOUT", "3"),
         ("SHUTDOWN_GRACE", "0.5"),
     ]);
@@ -408,13 +408,12 @@ async fn a_busy_engine(seen: &mut Seen) {
 
 /// Stops this many children as soon as they run conversions.
 fn stop(gateway: &Gateway, number: usize) {
-    let told = || gateway.zygotes().into_iter().all(at_work::sleeps);
+    let told = || gateway.zygotes().into_iter().all(busy_engine::sleeps);
     until("all are at work", || gateway.converting().len() == number && told());
     gateway.converting().into_iter().for_each(|child| send(child, Signal::STOP));
 }
 
-/// An engine with bugs that the real one is not known to have: in Meshgate's code, in an exporter that fails, and in
-/// one that loses everything.
+/// An engine with simulated bugs: in Meshgate's code, an exporter that fails, and an exporter that loses everything.
 const MISTAKES: &str = r#"
 import runpy
 run_path = runpy.run_path
@@ -439,7 +438,7 @@ runpy.run_path = mistaken
 async fn a_faulty_engine(seen: &mut Seen) {
     let bin = tempfile::tempdir().unwrap();
     let python = bin.path().join("python");
-    let real = at_work::engine();
+    let real = busy_engine::engine();
     std::fs::write(bin.path().join("mistake.py"), MISTAKES).unwrap();
     let script = format!(
         "#!/bin/sh\nexec {} \"$1\" \"$2\" \"$(cat {})\n$3\"\n",
@@ -448,7 +447,7 @@ async fn a_faulty_engine(seen: &mut Seen) {
     );
     std::fs::write(&python, script).unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
-    // The wrapper is not where the engine is.
+    // The sandbox would not allow a wrapper outside the engine's folder.
     let gateway = Gateway::start(&[("BLENDER_PYTHON", python.to_str().unwrap()), ("SANDBOX", "off")]);
     for (target, status, code) in
         [("ply", 500, "internal"), ("glb", 422, "geometry_lost"), ("abc", 422, "export_failed")]
@@ -460,14 +459,14 @@ async fn a_faulty_engine(seen: &mut Seen) {
 }
 
 /// Tests a redirect to the bucket.
-async fn results_elsewhere(seen: &mut Seen) {
+async fn results_in_a_bucket(seen: &mut Seen) {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let mut gateway = bucket::start(&backend, Server::shared(), &[("PRESIGN_RESULTS", "true")]);
     gateway.client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
     let model = large_glb(2 << 20);
     for path in BOTH {
         let request = || ask(&gateway, path, "output_format=gltf&filename=a.glb", &model).send();
-        // Stored behind the answer, and sent whole until then.
+        // The result is stored after the response; until then, it is sent in the response.
         let mut response = request().await.unwrap();
         while response.status() == 200 {
             response = request().await.unwrap();

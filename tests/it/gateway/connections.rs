@@ -12,11 +12,11 @@ fn an_early_response_reaches_a_client_still_sending() {
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "1000")]);
     let body = vec![b'x'; 16 << 20];
     let mut raw = gateway.raw();
-    // All of it, before the answer is looked at.
+    // The whole body is sent before the response is read.
     let answer = raw.send(head("output_format=glb", body.len())).send(&body).answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (413, &"too_large".into()));
-    assert_eq!(answer.header("connection"), Some("close"), "a client would use it again");
-    // The same without a length.
+    assert_eq!(answer.header("connection"), Some("close"), "a client would reuse the connection");
+    // The same with chunks.
     let mut raw = gateway.raw();
     raw.send("POST /convert?output_format=glb HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
     for chunk in body.chunks(1 << 20) {
@@ -44,12 +44,12 @@ fn malformed_requests_get_problem_responses() {
         (post("transfer-encoding: chunked, identity"), 400, "malformed_request"),
         (post("transfer-encoding: xchunked"), 400, "malformed_request"),
         (post("transfer-encoding: chunked").replace("1.1", "1.0"), 400, "malformed_request"),
-        // Longer than hyper can count, and than 64 bits.
+        // A length above hyper's limit, and one above 64 bits.
         (post("content-length: 18446744073709551615"), 413, "too_large"),
         (post("content-length: 18446744073709551616"), 413, "too_large"),
         (post("Content-Length:\t99999999999999999999999999 "), 413, "too_large"),
         ("GET /livez HTTP/2.0\r\nhost: a\r\n\r\n".to_owned(), 400, "malformed_request"),
-        // As HTTP/2 begins, with its settings.
+        // The preface of HTTP/2, with its settings.
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_owned(), 400, "malformed_request"),
     ] {
         let mut raw = gateway.raw();
@@ -83,7 +83,7 @@ fn http_2_requests_are_refused_with_an_explanation() {
             assert_eq!(raw.send(before).answer().unwrap().status, 200);
         }
         raw.send(&preface[..at]);
-        // Frames behind it are read, so that they do not cost the client its answer.
+        // The frames after it are read: otherwise closing the connection could lose the response.
         raw.send([&preface[at..], &"x".repeat(1 << 20)].concat());
         let problem = raw.answer().unwrap().problem();
         assert_eq!((problem.0, problem.1.as_str()), (400, "malformed_request"), "{at}");
@@ -127,7 +127,7 @@ fn a_request_with_two_lengths_smuggles_no_second_one() {
         );
         assert!(raw.closes(), "{headers}");
     }
-    // Where it cannot be seen, since it came with the request before it, the connection is closed all the same.
+    // The connection is also closed if such a request arrives together with the one before it.
     let mut raw = gateway.raw();
     let two_ends = post("content-length: 4\r\ntransfer-encoding: chunked");
     raw.send([GET_LIVE, &two_ends, "0\r\n\r\n", GET_LIVE].concat());
@@ -137,7 +137,7 @@ fn a_request_with_two_lengths_smuggles_no_second_one() {
     assert!(raw.closes());
 }
 
-/// hyper decodes only chunks; compressed bytes would be taken for a model.
+/// hyper decodes only chunks; compressed bytes would be mistaken for a model.
 #[test]
 fn a_body_with_another_transfer_coding_is_refused() {
     let gateway = Gateway::start_cold(&[]);
@@ -166,7 +166,7 @@ fn pipelined_requests_are_answered_in_order() {
     raw.send(GET_LIVE.repeat(2) + "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n" + GET_LIVE);
     let statuses: Vec<u16> = (0..4).map(|_| raw.answer().unwrap().status).collect();
     assert_eq!(statuses, [200, 200, 404, 200]);
-    // HTTP/1.0: one request, one connection.
+    // HTTP/1.0 closes the connection after each request.
     let mut raw = gateway.raw();
     assert_eq!(raw.send("GET /livez HTTP/1.0\r\n\r\n").answer().unwrap().status, 200);
     assert!(raw.closes());
@@ -180,12 +180,12 @@ fn slow_clients_are_disconnected() {
     assert!(silent.closes() && slow.closes());
     let line = gateway.wait_for("code=request_timeout");
     assert!(line.contains("route=\"unmatched\" status=408"), "{line}");
-    // Who says nothing at all asks for nothing.
+    // A connection without any byte is not a request.
     assert_eq!(answered(&gateway, "other", "unmatched", 408), 1);
     let mut body = gateway.raw();
     let answer = body.send(head("output_format=glb&filename=a.glb", 1000)).send("abc").answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (408, &"request_timeout".into()));
-    // Between two requests there is more time.
+    // The pause between two requests may be longer.
     let mut kept = gateway.raw();
     kept.send(GET_LIVE).answer().unwrap();
     assert!(gateway.raw().closes(), "one that came later was cut");
@@ -221,7 +221,7 @@ pub fn large_glb(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn a_client_that_does_not_read_is_disconnected() {
-    // From the store, it would be sent without a folder.
+    // A cached result would be sent without a folder.
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "3"), ("CACHE", "off")]);
     let glb = large_glb(24 << 20);
     let ask = || {
@@ -236,7 +236,7 @@ fn a_client_that_does_not_read_is_disconnected() {
     until_no_folder_is_left(&gateway);
 
     let mut left = ask();
-    // It has begun.
+    // The response has begun.
     left.stream.peek(&mut [0]).unwrap();
     assert!(!gateway.conversions_on_disk().is_empty());
     until_no_folder_is_left(&gateway);
@@ -280,7 +280,7 @@ fn a_closed_connection_makes_room_for_the_next() {
         assert!(raw.closes());
         status
     };
-    // The first one may still be on its way out when the second comes; not each time.
+    // Sometimes the first connection is still being closed when the second one arrives.
     assert!((0..20).any(|_| (ask(), ask()) == (200, 200)));
 }
 
@@ -289,7 +289,7 @@ async fn idle_connections_and_slow_uploads_block_no_others() {
     let gateway = Gateway::start(&[]);
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
-    // Large enough to be on the disk.
+    // Large enough to be written to the disk.
     let begun = "# a comment\n".repeat(120_000);
     for raw in &mut slow {
         raw.send(head("output_format=glb&filename=a.obj", 2 * begun.len())).send(&begun);
@@ -298,7 +298,7 @@ async fn idle_connections_and_slow_uploads_block_no_others() {
     for _ in 0..3 {
         assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
     }
-    // Uploads that are given up leave nothing.
+    // Interrupted uploads leave nothing behind.
     drop((idle, slow));
     until_no_folder_is_left(&gateway);
 }
@@ -343,7 +343,7 @@ fn a_half_closed_connection_still_gets_its_response() {
         assert_eq!(raw.answer().unwrap().status, if path == "/nothing" { 404 } else { 200 }, "{path}");
         assert!(raw.closes());
     }
-    // One whose body is not complete: counted as gone, and told what is wrong in case it is not.
+    // With an incomplete body, the client counts as gone, but gets an error in case it still reads.
     for body in ["content-length: 9\r\n\r\nv 0", "transfer-encoding: chunked\r\n\r\n9\r\nv 0"] {
         let mut raw = gateway.raw();
         raw.send(format!("POST /convert?output_format=glb&filename=a.obj HTTP/1.1\r\nhost: a\r\n{body}"));

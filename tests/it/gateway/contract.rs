@@ -62,7 +62,7 @@ fn parameters_are_checked_before_the_body() {
     let gateway = Gateway::start_cold(&[]);
     let glb = |query: &str| {
         let path = format!("/convert?output_format=glb&{query}");
-        // More is announced than is sent: an answer shows that the rest was not waited for.
+        // More bytes are announced than sent: a response shows that the server did not wait for the rest.
         let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{MULTIPART}Content-Length: 1000\r\n\r\n");
         gateway.raw().send_while_reading(&head, b"--B".to_vec()).problem()
     };

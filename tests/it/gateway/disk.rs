@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use super::raw::Problem;
 use super::{Gateway, TRIANGLE, until};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
 async fn a_full_disk_gets_507_and_is_survived() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), 6 << 20);
-    // What is known needs no room.
+    // Cached results would need no room.
     let gateway = Gateway::start(&[("DATA_DIR", disk.0.to_str().unwrap()), ("CACHE", "off")]);
     let works = async || {
         assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
@@ -30,7 +30,7 @@ async fn a_full_disk_gets_507_and_is_survived() {
         works().await;
     }
 
-    // The upload fits, what becomes of it does not.
+    // The upload fits, but its result does not.
     let mut grid = String::new();
     for x in 0..20_000 {
         writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();

@@ -7,11 +7,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Gateway, LONG, PAUSE};
-use crate::at_work::{self, children, converting, sleeps};
+use crate::busy_engine::{self, children, converting, sleeps};
 
 /// A motion that is slow enough to be observed during its conversion.
 pub fn motion() -> Vec<u8> {
-    at_work::motion(4000).into_bytes()
+    busy_engine::motion(4000).into_bytes()
 }
 
 pub fn send(pid: i32, signal: Signal) {
@@ -69,7 +69,10 @@ impl Gateway {
 
     /// Waits until this many conversions are queued.
     pub async fn until_waiting(&self, number: u64) {
-        self.until_says("/health", "so many wait", |health| health["queue"]["waiting"] == number).await;
+        self.until_says("/health", "the queue has this length", |health| {
+            health["queue"]["waiting"] == number
+        })
+        .await;
     }
 
     /// Waits until a conversion is running.

@@ -38,7 +38,7 @@ pub fn cases() -> Vec<Case> {
         get("/nothing", 404, "not_found"),
         get("/v1/reports/1", 404, "not_found"),
         get("/v1/reports/%ff", 404, "not_found"),
-        // Of February 2022.
+        // This ID is from February 2022.
         get("/v1/reports/017f22e2-79b0-7cc3-98c4-dc0c0c07398f", 410, "expired"),
         get("/apidocs/%ff", 404, "not_found"),
         get("/apidocs/index.html.bak", 404, "not_found"),

@@ -43,7 +43,7 @@ async fn clients_take_turns_at_one_worker() {
     };
     let works = while_a_works(&gateway, async || gateway.until_waiting(5).await);
     assert_eq!(tokio::join!(works, all).0, 200);
-    // What `a` had at work counts as its first turn.
+    // The running conversion of `a` counts as its first turn.
     assert_eq!(*order.lock().unwrap(), "babaa");
     until_no_folder_is_left(&gateway);
 }
@@ -61,7 +61,7 @@ async fn a_client_filling_the_queue_yields_to_others() {
     let other = async {
         gateway.until_busy().await;
         gateway.until_waiting(2).await;
-        // The queue is full for the client that fills it.
+        // The client that filled the queue is refused.
         let refused = asks(&gateway, "a", "a.obj", TRIANGLE.into()).send().await.unwrap();
         assert_eq!(refused.status(), 503);
         assert_eq!(gateway.json("/health").await["queue"]["full"], true);
@@ -75,7 +75,7 @@ async fn a_client_filling_the_queue_yields_to_others() {
         let problem: serde_json::Value = second.json().await.unwrap();
         assert_eq!(problem["code"], "queue_full");
         assert!(problem["detail"].as_str().unwrap().contains("fewer conversions"), "{problem}");
-        // The place went from one to the other: there are no more than before, and no further one is taken.
+        // The place changed hands: the queue is as long as before, and full for further requests of both.
         gateway.until_waiting(2).await;
         let refused = asks(&gateway, "b", "a.obj", TRIANGLE.into()).send().await.unwrap();
         assert_eq!(refused.status(), 503);
@@ -136,7 +136,7 @@ async fn coalesced_requests_survive_a_displaced_queue_place() {
         same.send(()).unwrap();
         (same_as_second.await.unwrap().unwrap().status(), third.await.unwrap().unwrap().status())
     };
-    // The engine is held until the second one of `a` has lost its place.
+    // The engine is held until the second request of `a` has lost its place.
     let second = async {
         let status = waits(1, "a").await;
         gateway.until_waiting(2).await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Gateway, TRIANGLE};
 
-/// A binary FBX with a valid head and a broken rest.
+/// A binary FBX with a valid header and a broken rest.
 fn broken_fbx() -> Vec<u8> {
     [b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0".as_slice(), &[7; 500]].concat()
 }
@@ -64,7 +64,7 @@ async fn log_lines_are_json_with_the_request_id() {
     assert_eq!((&worked["status"], &worked["bytes_out"]), (&Value::from(200), &Value::from(sent)));
     assert_eq!((&worked["cut"], &worked["code"]), (&Value::Null, &Value::Null));
 
-    // What Blender said of the model stands under the same number, for the operator only.
+    // Blender's output is logged with the same request ID, for the operator only.
     let printed = lines.iter().find(|line| line["message"] == "Blender output").unwrap();
     assert_eq!((number_of(printed), &printed["level"]), (Some("it-fails-1"), &Value::from("WARN")));
     let said = printed["log"].as_str().unwrap();
@@ -87,7 +87,7 @@ async fn old_logs_are_removed_and_other_files_kept() {
         assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), b"kept", "{name}");
     }
     assert!(!folder.path().join("m.2020-01-01").exists());
-    // One of before, and one of today.
+    // One older log is kept, beside today's.
     assert!(folder.path().join("m.2020-01-02").exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), others.len() + 2);
 }
@@ -102,7 +102,7 @@ async fn a_log_filter_keeps_the_request_id() {
     assert!(line.contains("request{request_id=\"some/number:3\"}"), "{line}");
     let line = gateway.wait_for("answered");
     assert!(line.contains("request{request_id=\"some/number:3\"}"), "{line}");
-    // Probes are there for those who ask for more.
+    // Probes are logged at more verbose levels.
     gateway.client.get(gateway.url("/livez")).send().await.unwrap();
     let line = gateway.wait_for("/livez");
     assert!(line.contains("DEBUG") && line.contains("status=200"), "{line}");
@@ -144,11 +144,11 @@ async fn an_incomplete_response_is_logged() {
         model.len()
     );
     raw.send(&head).send(&model);
-    // More than the headers, so that some of the body has left.
+    // More than the headers, so that the body has begun.
     let mut begin = [0; 16 << 10];
     raw.stream.read_exact(&mut begin).unwrap();
     assert!(begin.starts_with(b"HTTP/1.1 200"));
-    // The client goes, with most of the answer to come.
+    // The client disconnects before most of the response is sent.
     drop(raw);
     let line = gateway.wait_for("gone-4");
     assert!(line.contains("status=200") && line.contains("cut=true"), "{line}");
@@ -156,7 +156,7 @@ async fn an_incomplete_response_is_logged() {
     let sent: usize = line.split_once("bytes_out=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!((1..model.len()).contains(&sent), "{line}");
 
-    // One that is taken to its end is none, though nobody asks a file for more than its length.
+    // A response that is read to the end does not count as aborted.
     let mut raw = gateway.raw();
     let answer = raw.send(head.replace("gone-4", "taken-5")).send(&model).answer().unwrap();
     let line = gateway.wait_for("taken-5");

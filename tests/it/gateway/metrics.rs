@@ -101,17 +101,17 @@ async fn every_outcome_is_counted_in_metrics() {
     let gateway = Gateway::start(&[
         ("LOG_LEVEL", "info,meshgate::access=off"),
         ("REDIS_URL", &redis.url()),
-        // Never reached here.
+        // A limit that this test does not reach.
         ("RATE_LIMIT_REQUESTS", "1000"),
     ]);
 
-    // It goes well, in both lanes.
+    // Successful conversions in both lanes.
     let answer = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;
     assert_eq!(answer.status(), 200);
     let glb = answer.bytes().await.unwrap().to_vec();
     assert_eq!(gateway.convert("output_format=gltf", "a.glb", glb).await.status(), 200);
 
-    // It does not, each time in another way.
+    // Failed conversions, each with another code.
     let failures = failures();
     for Failure { target, name, content, code, .. } in &failures {
         let answer = gateway.convert(&format!("output_format={target}"), name, content.clone()).await;
@@ -132,7 +132,7 @@ async fn every_outcome_is_counted_in_metrics() {
     until(&gateway, cancelled, 1).await;
     until(&gateway, BUSY, 0).await;
 
-    // A process that converts dies.
+    // The child of a conversion is killed.
     let client = begun(&gateway, &large);
     send(gateway.child().await, rustix::process::Signal::KILL);
     let setback = "meshgate_engine_setbacks_total{input=\"obj\",kind=\"crash\",output=\"fbx\"}";

@@ -5,11 +5,12 @@ mod admission;
 mod codes;
 mod connections;
 mod contract;
-mod deaths;
+mod convert;
 mod disk;
 mod document;
 pub mod engine;
 mod errors;
+mod failures;
 mod fairness;
 mod logs;
 mod metrics;
@@ -19,7 +20,6 @@ pub mod raw;
 pub mod receive;
 mod schemathesis;
 mod stopping;
-mod thin_path;
 mod traces;
 
 use std::io::{BufRead, BufReader};
@@ -28,7 +28,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::at_work::conversions_below;
+use crate::busy_engine::conversions_below;
 
 /// Longer than any step here takes on a busy machine.
 pub const LONG: Duration = Duration::from_mins(2);
@@ -77,7 +77,7 @@ impl Gateway {
             .stdout(writer.try_clone().unwrap())
             .stderr(writer);
         let process = command.spawn().unwrap();
-        // Its ends of the pipe are closed with the command, so that the reader sees the end.
+        // Dropping the command closes its ends of the pipe, so that the reader sees the end.
         drop(command);
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -106,7 +106,7 @@ impl Gateway {
         }
     }
 
-    /// The remaining lines: until now, or until the end of a stopped gateway.
+    /// The remaining lines so far; all of them if the gateway has ended.
     pub fn said(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }

@@ -35,7 +35,7 @@ fn every_alert_has_a_test() {
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(!names.is_empty());
     for name in names {
-        // Once where it must not fire, once where it must.
+        // Each alert is tested in a case where it must fire and in one where it must not.
         let fires = format!("alertname: {name}\n        exp_alerts:");
         let rests = format!("alertname: {name}}}");
         assert!(tests.contains(&fires) && tests.contains(&rests), "{name}");

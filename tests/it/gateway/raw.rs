@@ -93,7 +93,7 @@ impl Raw {
         let mut writer = self.stream.try_clone().unwrap();
         self.send(head);
         let writing = std::thread::spawn(move || {
-            // The other side may have enough at any time.
+            // The server may stop reading at any time.
             let _ = writer.write_all(&body);
         });
         let answer = self.answer().expect("an answer");
@@ -116,7 +116,7 @@ impl Raw {
         let head = String::from_utf8(self.read[..end].to_vec()).unwrap();
         self.read.drain(..end + 4);
         let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: Vec::new() };
-        // "Go on" has no body.
+        // Interim responses, such as 100, have no body.
         let length =
             if answer.status < 200 { 0 } else { answer.header("content-length").unwrap().parse().unwrap() };
         while self.read.len() < length {

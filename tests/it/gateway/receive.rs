@@ -75,7 +75,7 @@ fn a_raw_body_is_one_file() {
         let answer = raw("", headers);
         assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"model.gltf\""));
     }
-    // The content decides, whatever the name says; names that say nothing are the predecessor's mistakes.
+    // The content decides the format, not the name; names without a known extension are errors, as in the predecessor.
     assert_eq!(raw("&filename=a.fbx", "").status, 200);
     assert_eq!(raw("&filename=a", "").problem().1, "no_extension");
     assert_eq!(raw("&filename=a.xyz", "").problem().1, "unsupported_input_format");
@@ -95,7 +95,7 @@ async fn several_files_make_one_model() {
     let headers = names.map(file);
     let mut parts = vec![("Content-Disposition: form-data; name=\"comment\"", b"not a file".to_vec())];
     parts.extend(headers.iter().map(String::as_str).zip(contents.clone()));
-    // What a browser sends for a field in which nothing was chosen.
+    // Browsers send this for a file field without a file.
     let nothing = file("");
     parts.push((&nothing, Vec::new()));
     let answer = post(&gateway, "/convert?output_format=glb", MULTIPART, multipart(&parts));
@@ -109,7 +109,7 @@ async fn several_files_make_one_model() {
         (Some(3), Some(1))
     );
 
-    // The same as a zip, there and back: a result of several files is a zip, too.
+    // The same files as a zip; the result of several files is a zip, too.
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<_> = names
         .iter()
@@ -220,13 +220,13 @@ fn oversized_bodies_are_refused_as_soon_as_possible() {
         let limit = "the request is above the limit of 100000 bytes";
         assert_eq!(problem, Problem(413, "too_large".to_owned(), limit.to_owned()));
     };
-    // Not a byte of the body is sent.
+    // Refused without any byte of the body.
     let mut connection = gateway.raw();
     connection.send(announced("100001"));
     too_large(connection.answer().unwrap().problem());
     assert_eq!(gateway.raw().send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status, 415);
 
-    // Nobody knows the length, and the end never comes.
+    // A chunked body has no length, and this one never ends.
     let mut connection = gateway.raw();
     connection
         .send("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -248,7 +248,7 @@ fn a_large_body_is_not_buffered_in_memory() {
     };
     let before = kilobytes("VmRSS:");
     let large = multipart(&[(&*file("a.fbx"), vec![b'x'; 80 << 20])]);
-    // The peak shows it: the gateway forgets it with the request.
+    // The peak would show memory that the gateway freed with the request.
     let answer = post(&gateway, "/convert?output_format=glb", MULTIPART, large);
     assert_eq!(answer.problem().0, 415);
     let grown = kilobytes("VmHWM:").saturating_sub(before);
@@ -277,7 +277,7 @@ fn a_trickling_body_times_out() {
     let mut raw = gateway.raw();
     raw.send(head("output_format=glb&filename=a.obj", 1 << 20));
     let mut writer = raw.stream.try_clone().unwrap();
-    // There is never a pause that is too long, and never enough.
+    // No pause is too long, but the bytes arrive too slowly.
     let trickle = std::thread::spawn(move || {
         while writer.write_all(b"v").is_ok() {
             std::thread::sleep(PAUSE);
@@ -297,7 +297,7 @@ fn a_body_slowing_after_a_fast_start_times_out() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);
     let mut raw = gateway.raw();
     raw.send(head("output_format=glb&filename=a.obj", 90 << 20));
-    // At 1 KiB a second this would be two hours.
+    // At 1 KiB/s, these bytes would be worth two hours of credit.
     raw.send(vec![b'#'; 8 << 20]);
     let mut writer = raw.stream.try_clone().unwrap();
     let trickle = std::thread::spawn(move || {
@@ -330,7 +330,7 @@ fn the_total_size_of_unfinished_uploads_is_limited() {
     let mut first = begin(one, 1_000_000);
     first.send(vec![b'x'; 900_000]);
     until("it is on the disk", || gateway.conversions_on_disk().len() == 1);
-    // The same client has no room left for this, and another client has.
+    // The same client has no share left for this upload; another client has.
     let answer = begin(one, 1_000_000).send_while_reading("", vec![b'x'; 999_999]);
     let problem = answer.problem();
     assert_eq!((problem.0, problem.1.as_str()), (503, "overloaded"), "{problem:?}");
@@ -340,7 +340,7 @@ fn the_total_size_of_unfinished_uploads_is_limited() {
     let answer = begin(other, 400_000).send_while_reading("", vec![b'x'; 400_000]);
     assert_eq!(answer.status, 415, "{answer:?}");
     until("only the first one is left on the disk", || gateway.conversions_on_disk().len() == 1);
-    // What has come to its end gives its room back.
+    // A finished upload frees its share.
     assert_eq!(first.send_while_reading("", vec![b'x'; 100_000]).status, 415);
     let answer = begin(one, 1_000_000).send_while_reading("", vec![b'x'; 1_000_000]);
     assert_eq!(answer.status, 415, "{answer:?}");
@@ -359,7 +359,7 @@ fn an_aborted_upload_leaves_no_files() {
         until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);
         until_no_folder_is_left(&gateway);
-        // It is nobody's mistake.
+        // A client that hangs up is not an error.
         let line = gateway.wait_for("route=\"/convert\"");
         assert!(line.contains("status=499 code=cancelled"), "{line}");
         let metrics = gateway.raw().send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").answer().unwrap();
@@ -401,10 +401,10 @@ fn every_http_body_encoding_works() {
     let answer = connection.answer().unwrap();
     assert_eq!((answer.status, &answer.body), (200, &first.body));
 
-    // Whoever sends in chunks gets a connection of its own for each request: nothing behind it is taken for one.
+    // The connection closes after a chunked request, so that no later bytes can be mistaken for a request.
     assert_eq!(answer.header("connection"), Some("close"));
 
-    // On another connection, after being told to go on.
+    // On another connection, after 100 Continue.
     let mut connection = gateway.raw();
     let length = format!("Content-Length: {}\r\n", body.len());
     connection.send(head(&format!("{length}Expect: 100-continue\r\n")));
@@ -412,14 +412,14 @@ fn every_http_body_encoding_works() {
     connection.send(&body);
     assert_eq!(connection.answer().unwrap().body, first.body);
 
-    // Two at once: answered in their order.
+    // Two pipelined requests are answered in order.
     let mut both = [head(&length).as_bytes(), &body].concat();
     both.extend_from_slice(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
     connection.send(both);
     assert_eq!(connection.answer().unwrap().body, first.body);
     assert_eq!(connection.answer().unwrap().status, 200);
 
-    // Who asks before sending is told before sending.
+    // A client that waits for 100 Continue gets the refusal before it sends the body.
     let mut asking = gateway.raw();
     asking.send("POST /convert?output_format=xyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(asking.answer().unwrap().problem().0, 400);

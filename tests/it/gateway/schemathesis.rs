@@ -10,7 +10,7 @@ fn the_server_conforms_to_its_openapi_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = root.join(".venv/schemathesis/bin/schemathesis");
     assert!(program.exists(), "run: make setup");
-    // With a limit that is never reached, its headers are there.
+    // A limit that is never reached adds the rate limit headers.
     let gateway = Gateway::start(&[("RATE_LIMIT_REQUESTS", "100000")]);
     let output = Command::new(program)
         .args(["--config-file", "schemathesis.toml", "run", &gateway.url("/openapi.json")])
@@ -20,7 +20,7 @@ fn the_server_conforms_to_its_openapi_document() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    // All of it was tried; the address of the document itself schemathesis leaves out.
+    // Every operation was tested; schemathesis leaves out the document itself.
     let all = "9 selected / 9 total";
     assert!(said.contains(all), "not {all}: {said}");
 }

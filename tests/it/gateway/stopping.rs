@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::engine::{motion, send};
 use super::raw::{GET_LIVE, Raw, head};
 use super::{Gateway, TRIANGLE, until};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -29,7 +29,7 @@ async fn draining_finishes_running_and_new_requests() {
         let held = gateway.hold().await;
         gateway.signal(Signal::TERM);
         gateway.wait_for("stopping");
-        // New connections, for the delay.
+        // New connections are accepted during SHUTDOWN_DELAY.
         let answer = |path: &str| {
             gateway.raw().send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).answer().unwrap()
         };
@@ -37,15 +37,15 @@ async fn draining_finishes_running_and_new_requests() {
         assert_eq!((ready.status, &ready.json()["checks"]["accepting"]), (503, &"draining".into()));
         assert_eq!(answer("/livez").status, 200);
         assert_eq!(answer("/health").json()["status"], "draining");
-        // One that was open is answered, and told to go.
+        // On an open connection, the response says that it closes.
         assert_eq!(kept.send(GET_LIVE).answer().unwrap().header("connection"), Some("close"));
         assert!(kept.closes());
         half.send(&GET_LIVE[..20]);
-        until("nobody listens", || {
+        until("nothing listens", || {
             std::net::TcpStream::connect(gateway.address.strip_prefix("http://").unwrap()).is_err()
         });
         drop(held);
-        // A request that was on its way gets there, long after.
+        // A request that had begun before the signal is answered when it is complete.
         std::thread::sleep(std::time::Duration::from_millis(400));
         assert_eq!(half.send(&GET_LIVE[20..]).answer().unwrap().status, 200);
         assert!(half.closes());
@@ -97,7 +97,7 @@ async fn a_second_signal_ends_all_requests_with_a_response() {
             let problem = client.answer().unwrap().problem();
             assert_eq!((problem.0, problem.1.as_str()), (503, "shutting_down"));
         }
-        // Who has nothing more to send is not waited for.
+        // The gateway does not wait for clients that have hung up.
         drop(upload);
         assert_eq!(gateway.end().code(), Some(code));
         let said = gateway.said();
@@ -140,7 +140,7 @@ pub fn waits_for_a_bucket(grace: &str) -> (Gateway, Raw, impl Sized) {
     let mut raw = gateway.raw();
     let id = uuid::Uuid::now_v7();
     raw.send(format!("GET /v1/reports/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
-    // The bucket is looked at as such, too.
+    // The gateway also checks the bucket itself, so this looks for the request of the report.
     let mut asked = Vec::new();
     let mut begun = [0; 4096];
     while !String::from_utf8_lossy(&begun).contains(&id.to_string()) {
@@ -167,7 +167,7 @@ async fn idle_connections_do_not_delay_the_shutdown() {
 /// Sends the signal while many clients convert, on reused and on new connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_under_load_loses_no_response() {
-    // All ask for the same.
+    // All requests are equal, and would be cached.
     let mut gateway = Gateway::start(&[("QUEUE_LIMIT", "4"), ("CACHE", "off")]);
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let (served, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -24,7 +24,7 @@ fn receiver_behind<S: Read + Write>(
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
             let mut stream = open(stream);
-            // HTTP/2: settings, none of them.
+            // An empty SETTINGS frame of HTTP/2.
             let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
@@ -58,11 +58,11 @@ async fn request_stages_are_spans_of_the_client_trace() {
     for probe in ["/livez", "/readyz", "/health", "/metrics"] {
         let asked = gateway.client.get(gateway.url(probe)).header("x-request-id", "the-probe").send();
         assert_eq!(asked.await.unwrap().status(), 200);
-        // It has its number in the log all the same.
+        // The log line has the request ID without a trace, too.
         let line = gateway.wait_for(probe);
         assert!(line.contains("request_id=\"the-probe\"") && line.contains("answered"), "{line}");
     }
-    // What is not sent yet is sent at the stop.
+    // Remaining spans are sent at shutdown.
     gateway.signal(rustix::process::Signal::TERM);
     assert!(gateway.end().success());
     let mut all = Vec::new();
@@ -72,14 +72,14 @@ async fn request_stages_are_spans_of_the_client_trace() {
     assert!(all.starts_with(b"PRI * HTTP/2.0"));
     let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
     assert!(holds(&all, &trace), "the client's trace is not continued");
-    assert!(holds(&all, &0xb7ad_6b71_6920_3331_u64.to_be_bytes()), "the client's span is no parent");
+    assert!(holds(&all, &0xb7ad_6b71_6920_3331_u64.to_be_bytes()), "the client's span is not the parent");
     for name in ["request", "receive", "queue", "convert", "store", "meshgate", "/convert"] {
-        // A string's field: its length is before it.
+        // In protocol buffers, a string follows its length.
         let field = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
         assert!(holds(&all, &field), "no {name}");
     }
     for probe in ["/livez", "/readyz", "/health", "/metrics"] {
-        assert!(!holds(&all, probe.as_bytes()), "nobody looks for a trace of {probe}");
+        assert!(!holds(&all, probe.as_bytes()), "{probe} must not be traced");
     }
 }
 

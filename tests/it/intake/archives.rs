@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::{Limits, NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, ModelLimits, NamedFile, Source};
 use proptest::prelude::*;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -11,7 +11,7 @@ use super::{Desk, OBJ, listing, zip_of};
 
 fn sent(desk: &Desk, zip: &[u8]) -> Source {
     Source::Files(vec![NamedFile {
-        file: Sent::UserFile(desk.put("sent.zip", zip)),
+        file: FileSource::UserFile(desk.put("sent.zip", zip)),
         name: "sent.zip".to_owned(),
     }])
 }
@@ -157,13 +157,13 @@ fn a_zip_bomb_is_refused_while_unpacking() {
     let bomb = zip_of(&[("a.obj", &vec![b' '; 64 << 20])]);
     assert!(bomb.len() < 1 << 20);
     let source = sent(&desk, &bomb);
-    let error = desk.prepare(&source, None, Limits::default()).unwrap_err();
+    let error = desk.prepare(&source, None, ModelLimits::default()).unwrap_err();
     assert_eq!(error.code, ErrorCode::TooLarge);
     assert_eq!(error.detail, "the zip unpacks to more than 200 times its size");
     let unpacked = fs::metadata(desk.folder.path().join("in/a.obj")).unwrap().len();
     assert!(unpacked < 32 << 20, "{unpacked}");
 
-    let tight = Limits { max_unpacked: 5 << 20, ..Limits::default() };
+    let tight = ModelLimits { max_unpacked: 5 << 20, ..ModelLimits::default() };
     let error = desk.prepare(&source, None, tight).unwrap_err();
     assert_eq!(error.detail, "the model is above the limit of 5 MB unpacked");
     let unpacked = fs::metadata(desk.folder.path().join("in/a.obj")).unwrap().len();
@@ -185,10 +185,10 @@ fn the_caller_may_name_the_main_file() {
     let desk = Desk::new();
     let source = sent(&desk, &zip_of(&[("x/A.obj", OBJ.as_bytes()), ("x/b.obj", OBJ.as_bytes())]));
     for main in ["x/A.obj", "X/a.OBJ", "a.obj", "./x/A.obj"] {
-        let model = desk.prepare(&source, Some(main), Limits::default()).unwrap();
+        let model = desk.prepare(&source, Some(main), ModelLimits::default()).unwrap();
         assert_eq!(model.main.to_str(), Some("x/A.obj"), "{main}");
     }
-    let error = desk.prepare(&source, Some("c.obj"), Limits::default()).unwrap_err();
+    let error = desk.prepare(&source, Some("c.obj"), ModelLimits::default()).unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidOption);
     assert_eq!(error.detail, "the zip holds no file named \"c.obj\"");
 }
@@ -203,7 +203,7 @@ fn names_in_japanese_and_with_newlines_work() {
     let model = desk.upload("../../etc/x.obj", OBJ).unwrap();
     assert_eq!(model.main.to_str(), Some("x.obj"));
 
-    // Windows in Japan writes Shift-JIS and says nothing of it.
+    // Windows in Japan writes Shift-JIS names without a mark of the encoding.
     let mut zip = zip_of(&[("1234.obj", OBJ.as_bytes())]);
     for at in
         zip.windows(4).enumerate().filter(|(_, bytes)| bytes == b"1234").map(|(at, _)| at).collect::<Vec<_>>()
@@ -227,7 +227,7 @@ fn links_in_a_folder_are_left_out_with_a_warning() {
     desk.put(".git/config.obj", OBJ);
     std::os::unix::fs::symlink("/etc/passwd", desk.sent().join("a.mtl")).unwrap();
     std::os::unix::fs::symlink("/etc", desk.sent().join("etc")).unwrap();
-    let model = desk.prepare(&Source::Folder(desk.sent()), None, Limits::default()).unwrap();
+    let model = desk.prepare(&Source::Folder(desk.sent()), None, ModelLimits::default()).unwrap();
     assert_eq!(
         model.warnings,
         [
@@ -247,14 +247,14 @@ proptest! {
     fn zip_entries_never_leave_their_folder(names in proptest::collection::vec(r"[./\\a:\n猫]{1,12}", 1..6)) {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         for name in &names {
-            // The writer refuses equal names.
+            // The zip writer refuses equal names.
             if zip.start_file(name.as_str(), SimpleFileOptions::default()).is_ok() {
                 zip.write_all(b"x").unwrap();
             }
         }
         let desk = Desk::new();
         let source = sent(&desk, &zip.finish().unwrap().into_inner());
-        let _ = desk.prepare(&source, None, Limits::default());
+        let _ = desk.prepare(&source, None, ModelLimits::default());
         let outside: Vec<_> = listing(desk.folder.path())
             .into_iter()
             .filter(|path| !path.starts_with("in/") && path != "sent/sent.zip")

@@ -3,7 +3,7 @@ use std::io::{Cursor, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::detect::{Content, detect, name_mismatch};
+use meshgate::intake::detect::{Detected, detect, name_mismatch};
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
@@ -22,9 +22,9 @@ fn binary_stl(triangles: u32) -> Vec<u8> {
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(content).unwrap();
-    packed.finish().unwrap()
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+    compressed.write_all(content).unwrap();
+    compressed.finish().unwrap()
 }
 
 fn usdz() -> Vec<u8> {
@@ -35,8 +35,8 @@ fn usdz() -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn formats() -> Vec<(Vec<u8>, &'static str, Content)> {
-    use Content::{Model, Zip};
+fn formats() -> Vec<(Vec<u8>, &'static str, Detected)> {
+    use Detected::{Model, Zip};
     let json = |extra: &str| format!(r#"{{"asset":{{"version":"2.0"}}{extra}}}"#);
     vec![
         (fbx(7400), "a.fbx", Model(Format::Fbx)),
@@ -90,13 +90,13 @@ fn a_wrong_extension_is_a_warning() {
     assert_eq!(model.warnings, ["the name says fbx but the content is glb"]);
     assert_eq!(model.main.to_str(), Some("figure.glb"));
     assert_eq!(model.name, "figure");
-    assert_eq!(name_mismatch(Content::Model(Format::Usd), "a.usd"), None);
-    assert_eq!(name_mismatch(Content::Model(Format::Obj), "a.txt"), None);
+    assert_eq!(name_mismatch(Detected::Model(Format::Usd), "a.usd"), None);
+    assert_eq!(name_mismatch(Detected::Model(Format::Obj), "a.txt"), None);
 }
 
 #[test]
 fn files_that_are_not_models_get_clear_errors() {
-    let packed = gzip(&binary_stl(40));
+    let compressed = gzip(&binary_stl(40));
     let cases: [(&[u8], &str, ErrorCode, &str); 16] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
         (b"Dear diary,\n", "a.fbx", ErrorCode::UnknownFormat, "the file is text in an unknown format"),
@@ -141,7 +141,7 @@ fn files_that_are_not_models_get_clear_errors() {
             ErrorCode::ImportFailed,
             "the ply file is damaged: it announces 4000000000 of \"vertex\" in 77 bytes",
         ),
-        (&packed, "a.stl", ErrorCode::UnknownFormat, "the file is gzip-compressed data; unpack it first"),
+        (&compressed, "a.stl", ErrorCode::UnknownFormat, "the file is gzip-compressed data; unpack it first"),
         (
             b"\x28\xb5\x2f\xfdno frame",
             "a",

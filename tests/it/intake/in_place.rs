@@ -8,7 +8,7 @@ use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Limits, Model, NamedFile, Sent, Source, prepare};
+use meshgate::intake::{FileSource, Model, ModelLimits, NamedFile, Source, prepare};
 use meshgate::repack;
 
 use super::{Desk, listing, main_text, zip_of};
@@ -17,12 +17,14 @@ fn gltf(uri: &str) -> String {
     format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":4,"uri":"{uri}"}}]}}"#)
 }
 
-/// Prepares `a.gltf` of the desk for an engine that reads glTF in place.
+/// Prepares `a.gltf` for repacking, which reads glTF in place.
 fn in_place(desk: &Desk) -> Model {
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    prepare(&source, None, &into, Limits::default(), &Context::default(), &|format| format == Format::Gltf)
-        .unwrap()
+    prepare(&source, None, &into, ModelLimits::default(), &Context::default(), &|format| {
+        format == Format::Gltf
+    })
+    .unwrap()
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn a_file_changed_during_reading_is_an_error() {
     desk.put("a.gltf", gltf("a.bin"));
     let bin = desk.put("a.bin", "1234");
     let model = in_place(&desk);
-    // As editors do it: of the same size, by rename.
+    // Replaced by a file of the same size with a rename, as editors do.
     let draft = desk.put("draft", "abcd");
     fs::rename(draft, bin).unwrap();
     let error = model.check_unchanged().unwrap_err();
@@ -62,7 +64,7 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
     assert_eq!(model.folder, desk.folder.path().join("in"));
     assert!(main_text(&model).contains(r#""uri":"a.bin""#));
     assert!(fs::read_to_string(&main).unwrap().contains("A.BIN"), "the user's own file is as it was");
-    // What becomes of the originals does not matter any more.
+    // Later changes of the originals do not matter.
     fs::remove_file(main).unwrap();
     model.check_unchanged().unwrap();
 }
@@ -71,18 +73,19 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 fn uploaded_files_are_moved_instead_of_copied() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
-    let named = |path, name: &str| NamedFile { file: Sent::ConversionFile(path), name: name.to_owned() };
+    let named =
+        |path, name: &str| NamedFile { file: FileSource::ConversionFile(path), name: name.to_owned() };
     let source = Source::Files(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
-    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
     assert!(listing(&desk.sent()).is_empty());
     assert_eq!(model.files, 2);
 
-    // Never a link: it would be moved, and lead out of the folder.
+    // A received file is never a link: moved into the conversion's folder, it would lead out of it.
     let refused = |target, name: &str| {
         let link = desk.sent().join(format!("link to {name}"));
         symlink(target, &link).unwrap();
-        desk.prepare(&Source::Files(vec![named(link, name)]), None, Limits::default()).unwrap_err().code
+        desk.prepare(&Source::Files(vec![named(link, name)]), None, ModelLimits::default()).unwrap_err().code
     };
     assert_eq!(refused(desk.put("b.gltf", gltf("data:;base64,AAAAAA==")), "a.gltf"), ErrorCode::Io);
     let zip = zip_of(&[("a.gltf", gltf("data:;base64,AAAAAA==").as_bytes())]);
@@ -139,6 +142,7 @@ fn linked_files_beside_a_model_are_not_included() {
     symlink(desk.put("../secret.bin", "secr"), desk.sent().join("a.bin")).unwrap();
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    let error = prepare(&source, None, &into, Limits::default(), &Context::default(), &|_| true).unwrap_err();
+    let error =
+        prepare(&source, None, &into, ModelLimits::default(), &Context::default(), &|_| true).unwrap_err();
     assert_eq!(error.code, ErrorCode::MissingFiles);
 }

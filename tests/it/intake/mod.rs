@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use meshgate::context::Context;
 use meshgate::domain::ConversionError;
-use meshgate::intake::{Limits, Model, NamedFile, Sent, Source, prepare};
+use meshgate::intake::{FileSource, Model, ModelLimits, NamedFile, Source, prepare};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -40,7 +40,12 @@ impl Desk {
         path
     }
 
-    fn prepare(&self, source: &Source, main: Option<&str>, limits: Limits) -> Result<Model, ConversionError> {
+    fn prepare(
+        &self,
+        source: &Source,
+        main: Option<&str>,
+        limits: ModelLimits,
+    ) -> Result<Model, ConversionError> {
         let into = self.folder.path().join("in");
         let _ = fs::remove_dir_all(&into);
         prepare(source, main, &into, limits, &Context::default(), &|_| false)
@@ -49,18 +54,18 @@ impl Desk {
     /// Prepares one uploaded file.
     fn upload(&self, name: &str, content: impl AsRef<[u8]>) -> Result<Model, ConversionError> {
         let path = self.put("upload", content);
-        let named = NamedFile { file: Sent::UserFile(path), name: name.to_owned() };
-        self.prepare(&Source::Files(vec![named]), None, Limits::default())
+        let named = NamedFile { file: FileSource::UserFile(path), name: name.to_owned() };
+        self.prepare(&Source::Files(vec![named]), None, ModelLimits::default())
     }
 
     /// Prepares several uploaded files.
     fn upload_all(&self, files: &[(&str, &[u8])]) -> Result<Model, ConversionError> {
         let named = |(index, (name, content)): (usize, &(&str, &[u8]))| NamedFile {
-            file: Sent::UserFile(self.put(&format!("upload-{index}"), content)),
+            file: FileSource::UserFile(self.put(&format!("upload-{index}"), content)),
             name: (*name).to_owned(),
         };
         let files = files.iter().enumerate().map(named).collect();
-        self.prepare(&Source::Files(files), None, Limits::default())
+        self.prepare(&Source::Files(files), None, ModelLimits::default())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::{Desk, OBJ, listing};
@@ -45,8 +45,8 @@ fn links_swapped_in_at_any_time_are_not_followed() {
             } else {
                 Source::FileWithSiblings(main.clone())
             };
-            // A file that cannot be had is left out or is an error; both are right here.
-            let Ok(model) = desk.prepare(&source, None, Limits::default()) else { continue };
+            // A file that cannot be read is left out or is an error; both are correct here.
+            let Ok(model) = desk.prepare(&source, None, ModelLimits::default()) else { continue };
             for name in listing(&model.folder).iter().filter(|name| name.contains(".png")) {
                 let content = fs::read_to_string(model.folder.join(name)).unwrap();
                 if content != "public" {

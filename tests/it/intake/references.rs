@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use meshgate::domain::{ConversionError, ErrorCode};
-use meshgate::intake::{Limits, Model, Source};
+use meshgate::intake::{Model, ModelLimits, Source};
 use serde_json::Value;
 
 use super::{Desk, OBJ, glb_of, listing, main_text, read, zip_of};
@@ -82,7 +82,7 @@ fn only_the_byte_order_mark_is_removed() {
     let desk = Desk::new();
     let json = gltf(" ,  \"extras\": 1.0");
     let main = desk.put("a.gltf", format!("\u{feff}{json}"));
-    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, Limits::default()).unwrap();
+    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, ModelLimits::default()).unwrap();
     assert_eq!(main_text(&model), json);
     assert_eq!(fs::read_to_string(main).unwrap(), format!("\u{feff}{json}"));
 }
@@ -127,7 +127,7 @@ fn missing_images_are_removed_from_every_material() {
             root["extensions"]["VRM"]["materialProperties"][0]["textureProperties"],
             serde_json::json!({"_Rim":1})
         );
-        // Numbers of images stay, and none names a file that is not there.
+        // Images keep their indices, and none refers to a missing file.
         assert_eq!(root["images"].as_array().unwrap().len(), 3);
         assert!(root["images"][2]["uri"].as_str().unwrap().starts_with("data:image/png;base64,"));
     }
@@ -254,7 +254,7 @@ fn usd_layers_are_followed_only_inside_the_model() {
     }
 }
 
-/// A binary USD layer of these words, each with a zero byte after it, in the compressed form but no smaller.
+/// A binary USD layer with these zero-terminated words, in an LZ4 block without compression.
 fn usdc(words: &[u8]) -> Vec<u8> {
     let numbers =
         |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
@@ -297,7 +297,7 @@ fn a_local_file_brings_only_the_files_it_names() {
     desk.put("private.txt", "secret");
     desk.put("other.obj", OBJ);
     fs::write(desk.folder.path().join("outside.png"), "x").unwrap();
-    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, Limits::default()).unwrap();
+    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.mtl", "a.obj", "textures/t.png"]);
     assert_eq!(model.missing_textures, ["../outside.png"]);
     assert_eq!(model.files, 3);
@@ -307,7 +307,7 @@ fn a_local_file_brings_only_the_files_it_names() {
         "newmtl m\nmap_Kd textures/T.png\nmap_Ks ../outside.png\n"
     );
     assert!(read(&model, "a.mtl").contains("map_Kd textures/t.png"));
-    // An upload of the same file gets nothing of what lies around it.
+    // An upload of the same file gets no files from its folder.
     let model = desk.upload("a.obj", fs::read(&main).unwrap()).unwrap();
     assert_eq!(listing(&model.folder), ["a.obj"]);
 }
@@ -322,7 +322,7 @@ fn an_fbx_gets_its_textures_under_the_referenced_names() {
     let main = desk.put("a.fbx", fbx);
     desk.put("deep/skin.png", "x");
     desk.put("deep/unused.png", "x");
-    let model = desk.prepare(&Source::FileWithSiblings(main), None, Limits::default()).unwrap();
+    let model = desk.prepare(&Source::FileWithSiblings(main), None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["Skin.PNG", "a.fbx", "deep/skin.png"]);
 }
 
@@ -336,13 +336,13 @@ fn textures_with_equal_names_keep_their_folders() {
         desk.put(name, content);
     }
     let source = Source::FileWithSiblings(main);
-    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "head/d.png"]);
     assert!(model.warnings.is_empty());
 
-    // The importer would take it for both of the others.
+    // Blender's importer would use it for both of the others.
     desk.put("d.png", "w");
-    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "d.png", "head/d.png"]);
     assert_eq!(model.warnings, ["several files may be the texture D.png; it may be the wrong one"]);
 }
@@ -356,7 +356,7 @@ fn naming_another_main_file_is_a_warning() {
         ("other.ply", vec!["main names \"other.ply\", but the model is the one file \"R.obj\""]),
         ("./r.obj", vec![]),
     ] {
-        let model = desk.prepare(&source, Some(main), Limits::default()).unwrap();
+        let model = desk.prepare(&source, Some(main), ModelLimits::default()).unwrap();
         assert_eq!(model.warnings, said);
     }
 }

@@ -22,7 +22,7 @@ fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
 }
 
 /// A parameter of `RateLimit`.
-fn told(answer: &Response, parameter: &str) -> u64 {
+fn rate_limit(answer: &Response, parameter: &str) -> u64 {
     let text = header(answer, "ratelimit").unwrap();
     let value = text.strip_prefix("\"default\";").unwrap().split(';').find_map(|part| {
         let (name, value) = part.split_once('=')?;
@@ -51,12 +51,12 @@ async fn two_processes_together_allow_exactly_the_limit() {
     let answers: Vec<Response> = requests.join_all().await.into_iter().map(Result::unwrap).collect();
     let (let_in, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
     assert_eq!(let_in.len(), 30);
-    let mut remaining: Vec<u64> = let_in.iter().map(|answer| told(answer, "r")).collect();
+    let mut remaining: Vec<u64> = let_in.iter().map(|answer| rate_limit(answer, "r")).collect();
     remaining.sort_unstable();
     assert_eq!(remaining, (0..30).collect::<Vec<_>>());
     for answer in refused {
         assert_eq!(answer.status(), 429);
-        assert_eq!(told(&answer, "r"), 0);
+        assert_eq!(rate_limit(&answer, "r"), 0);
     }
     assert_eq!(server.keys().iter().filter(|key| key.starts_with("meshgate:limit:")).count(), 1);
     let mut limited = 0;
@@ -78,7 +78,7 @@ async fn responses_show_the_remaining_requests() {
     let gateway =
         Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "3"), ("RATE_LIMIT_WINDOW", "3600"), NO_ENGINE]);
     let client = &gateway.client;
-    // What is refused does not count.
+    // Refused requests do not count.
     let wrong = client.post(gateway.url("/convert")).body(TRIANGLE);
     let in_vain = client.post(gateway.url("/convert?output_format=fbx&filename=a.obj")).body(TRIANGLE);
     for (request, status, remaining) in [
@@ -91,8 +91,8 @@ async fn responses_show_the_remaining_requests() {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status);
         assert_eq!(header(&answer, "ratelimit-policy"), Some("\"default\";q=3;w=3600"));
-        assert_eq!(told(&answer, "r"), remaining);
-        assert!((1..=3600).contains(&told(&answer, "t")));
+        assert_eq!(rate_limit(&answer, "r"), remaining);
+        assert!((1..=3600).contains(&rate_limit(&answer, "t")));
         assert_eq!(header(&answer, "retry-after").is_some(), status == 503);
     }
     for request in [conversion(&gateway), wrong] {
@@ -100,16 +100,16 @@ async fn responses_show_the_remaining_requests() {
         assert_eq!(answer.status(), 429);
         assert_eq!(header(&answer, "content-type"), Some("application/problem+json"));
         assert_eq!(header(&answer, "ratelimit-policy"), Some("\"default\";q=3;w=3600"));
-        assert_eq!(told(&answer, "r"), 0);
-        // The one may not be before the other.
-        assert_eq!(header(&answer, "retry-after").unwrap().parse::<u64>().unwrap(), told(&answer, "t"));
+        assert_eq!(rate_limit(&answer, "r"), 0);
+        // Both headers give the same time.
+        assert_eq!(header(&answer, "retry-after").unwrap().parse::<u64>().unwrap(), rate_limit(&answer, "t"));
         let id = header(&answer, "x-request-id").unwrap().to_owned();
         let problem: Value = answer.json().await.unwrap();
         assert_eq!((&problem["code"], &problem["status"]), (&"rate_limited".into(), &429.into()));
         assert_eq!(problem["detail"], "more than 3 conversions were asked for in 3600 s");
         assert_eq!(problem["request_id"], id);
     }
-    // What only reads is not counted, and neither is what the address does not take.
+    // Requests that only read do not count, and neither do methods that the path does not allow.
     for path in [
         "/v1/formats",
         "/livez",
@@ -134,7 +134,7 @@ async fn responses_show_the_remaining_requests() {
 async fn cached_results_do_not_count_against_the_limit() {
     let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1")]);
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
-    // Stored behind the answer; until then it is in flight.
+    // The result is stored after the response; until then, equal requests join its flight.
     let mut all = JoinSet::new();
     for _ in 0..12 {
         all.spawn(conversion(&gateway).send());
@@ -142,15 +142,15 @@ async fn cached_results_do_not_count_against_the_limit() {
     for answer in all.join_all().await {
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200);
-        // While it is being stored, it is coalesced for some.
+        // Some requests are coalesced while the result is being stored.
         assert_ne!(header(&answer, "meshgate-cache"), Some("miss"));
-        assert_eq!(told(&answer, "r"), 0);
+        assert_eq!(rate_limit(&answer, "r"), 0);
     }
     for request in
         [conversion(&gateway).header("cache-control", "no-cache"), conversion(&gateway).body("glTF")]
     {
         let answer = request.send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), told(&answer, "r")), (429, 0));
+        assert_eq!((answer.status().as_u16(), rate_limit(&answer, "r")), (429, 0));
         assert!(header(&answer, "retry-after").is_some());
     }
     let text = scrape(&gateway).await;
@@ -162,10 +162,10 @@ async fn requests_beyond_the_limit_are_refused_before_reading() {
     let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1"), NO_ENGINE]);
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     let mut connection = gateway.raw();
-    // A small one that came along is read over, so that the connection serves on.
+    // A small body that has arrived is drained, so that the connection can be reused.
     let answer = connection.send(head("output_format=glb", 4) + "text").answer().unwrap();
     assert_eq!((answer.status, answer.header("connection")), (429, None));
-    // A body that is announced and never comes.
+    // A large body is announced, and never sent.
     connection
         .send("POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
     let answer = connection.answer().unwrap();
@@ -202,7 +202,7 @@ async fn limits_apply_per_ipv4_address_or_ipv6_network() {
         ("192.0.2.1", 200),
         ("192.0.2.1", 429),
         ("192.0.2.2", 200),
-        // What the client claims is left of what the proxy saw.
+        // Addresses that the client claims stand left of the address that the proxy added.
         ("192.0.2.3, 192.0.2.2", 429),
         ("192.0.2.1, 10.0.0.1", 429),
         ("::ffff:192.0.2.1", 429),
@@ -213,7 +213,7 @@ async fn limits_apply_per_ipv4_address_or_ipv6_network() {
     ] {
         assert_eq!(status(&gateway, forwarded).await, expected, "{forwarded}");
     }
-    // Nobody is believed who is not trusted.
+    // Without trusted proxies, the header is ignored.
     let gateway = Gateway::start_cold(&limit);
     for (forwarded, expected) in [("192.0.2.1", 200), ("192.0.2.2", 429), ("192.0.2.3", 429)] {
         assert_eq!(status(&gateway, forwarded).await, expected, "{forwarded}");
@@ -263,7 +263,7 @@ async fn allowed_origins_can_read_the_limit_headers() {
         for name in ["ratelimit", "ratelimit-policy", "retry-after"] {
             assert!(exposed.split(',').any(|exposed| exposed == name), "{name} is not in {exposed}");
         }
-        // A question whether one may costs nothing.
+        // A CORS preflight does not count.
         let question = gateway.client.request(reqwest::Method::OPTIONS, gateway.url("/convert"));
         let question =
             question.header("origin", "https://a.example").header("access-control-request-method", "POST");

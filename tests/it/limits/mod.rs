@@ -1,10 +1,10 @@
 //! Rate limits: one suite for both limiters, and tests of each.
 
+mod faults;
 mod gateway;
 mod model;
 mod on_redis;
 mod suite;
-mod trouble;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Side for There {
 
     fn pass(&self, time: Duration) {
         let script = redis::Script::new(AGE);
-        script.arg(time.as_micros() as u64).invoke::<()>(&mut self.server.look()).unwrap();
+        script.arg(time.as_micros() as u64).invoke::<()>(&mut self.server.connection()).unwrap();
     }
 }
 

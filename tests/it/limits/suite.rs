@@ -40,7 +40,7 @@ async fn exactly_the_limit_is_allowed(side: impl Side) {
     let refused = limiter.take(&who, quota).await;
     assert!(refused.ticket.is_none());
     assert_eq!((refused.remaining, seconds(refused.reset)), (0, 500));
-    // When it says.
+    // A request is allowed at the time that the refusal announced.
     side.pass(refused.reset);
     assert!(limiter.take(&who, quota).await.ticket.is_some());
 }
@@ -59,7 +59,7 @@ async fn refused_requests_do_not_count(side: impl Side) {
 async fn the_window_slides(side: impl Side) {
     let (limiter, who) = (side.limiter(), key("ci"));
     let mut let_in = Vec::new();
-    // Were the window one that begins anew, there would be four around its end.
+    // With fixed windows, four requests would be allowed around the end of a window.
     for at in 0..20_u64 {
         if limiter.take(&who, quota(2, 600)).await.ticket.is_some() {
             let_in.push(at * 100);
@@ -121,7 +121,7 @@ async fn a_lowered_limit_applies_at_once(side: impl Side) {
         assert!(limiter.take(&who, quota(5, 600)).await.ticket.is_some());
         side.pass(100 * SECOND);
     }
-    // They came 500, 400, 300, 200 and 100 seconds ago: four have to go before there is one of two.
+    // The requests are 500, 400, 300, 200 and 100 s old: four must expire before a limit of two allows another.
     let refused = limiter.take(&who, quota(2, 600)).await;
     assert!(refused.ticket.is_none());
     assert_eq!(seconds(refused.reset), 400);

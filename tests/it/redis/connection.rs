@@ -18,7 +18,7 @@ async fn an_available_redis_is_used_at_once() {
     let set: String =
         redis.run(cmd("SET").arg("meshgate:a").arg(1).arg("PX").arg(60_000).take()).await.unwrap();
     assert_eq!(set, "OK");
-    assert_eq!(server.look().get::<_, u32>("meshgate:a").unwrap(), 1);
+    assert_eq!(server.connection().get::<_, u32>("meshgate:a").unwrap(), 1);
     let mut script = ADD.key("meshgate:a");
     script.arg(40);
     let sum: u32 = redis.run_script(script).await.unwrap();
@@ -35,7 +35,7 @@ async fn a_restarted_redis_is_used_again() {
         let health = redis.health();
         assert!(health.error.is_some(), "{health:?}");
         assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
-        server.again();
+        server.restart();
         until_up(&redis, true).await;
         assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
         assert_eq!(redis.health().error, None);
@@ -47,17 +47,17 @@ async fn only_the_first_commands_wait_for_a_silent_redis() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     server.stop();
-    // The keeper asks meanwhile, too.
+    // The keeper sends a command meanwhile, too, and may notice first.
     let mut late = 0;
     while redis.run::<String>(cmd("PING")).await == Err(Error::TimedOut(ANSWER_WITHIN)) {
         late += 1;
     }
     assert!((1..=3).contains(&late), "{late}");
-    // It is not asked any more, so that these are no different on a slow machine.
+    // Commands are no longer sent, so they fail at once, even on a slow machine.
     for _ in 0..100 {
         assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
     }
-    server.go_on();
+    server.resume();
     until_up(&redis, true).await;
     assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
 }
@@ -69,7 +69,7 @@ async fn a_silent_redis_is_detected_without_a_request() {
     server.stop();
     until_up(&redis, false).await;
     assert_eq!(redis.health().error, Some(Error::TimedOut(ANSWER_WITHIN).to_string()));
-    server.go_on();
+    server.resume();
     until_up(&redis, true).await;
 }
 
@@ -87,7 +87,7 @@ async fn a_slow_redis_is_unavailable_until_it_is_fast() {
     until_up(&redis, false).await;
     proxy.delay(Duration::ZERO);
     until_up(&redis, true).await;
-    // Not by the connection whose answers are late.
+    // It reconnects, rather than waiting for late answers.
     assert!(proxy.connections() > 1);
     assert_eq!(redis.run::<String>(cmd("ECHO").arg("mine").take()).await.unwrap(), "mine");
 }
@@ -98,14 +98,14 @@ async fn a_redis_that_starts_later_is_used() {
     server.kill();
     let redis = connect(&server.url()).await;
     assert!(!redis.health().up);
-    server.again();
+    server.restart();
     until_up(&redis, true).await;
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_reported_until_it_is_right() {
     let server = RedisServer::start();
-    let mut look = server.look();
+    let mut look = server.connection();
     let require = |password: &str| {
         let mut command = cmd("CONFIG");
         command.arg("SET").arg("requirepass").arg(password);
@@ -118,7 +118,7 @@ async fn a_wrong_password_is_reported_until_it_is_right() {
     assert_eq!(wrong.health().error.unwrap(), "it does not let this user in with this password");
     let right = connect(&format!("{}?pass=right", server.url())).await;
     assert!(right.health().up);
-    // The others come in as soon as they may, by themselves.
+    // The other connections recover by themselves once their credentials are accepted.
     require("wrong").exec(&mut look).unwrap();
     until_up(&wrong, true).await;
     require("").exec(&mut look).unwrap();
@@ -128,8 +128,8 @@ async fn a_wrong_password_is_reported_until_it_is_right() {
 #[tokio::test]
 async fn the_configured_user_and_database_are_used() {
     let server = RedisServer::start();
-    let mut look = server.look();
-    // What docs/OPERATIONS.md says is enough.
+    let mut look = server.connection();
+    // The rights that docs/OPERATIONS.md lists.
     cmd("ACL")
         .arg(&[
             "SETUSER",
@@ -150,11 +150,11 @@ async fn the_configured_user_and_database_are_used() {
     assert!(!server.keys().contains(&"meshgate:a".to_owned()));
     cmd("SELECT").arg(3).exec(&mut look).unwrap();
     assert_eq!(look.get::<_, u32>("meshgate:a").unwrap(), 1);
-    // It is refused, and Redis is not away for that.
+    // A refused command does not make Redis unavailable.
     let elsewhere = redis.run::<()>(cmd("GET").arg("meshgate:a").arg("too many").take()).await;
     assert!(matches!(elsewhere, Err(Error::Refused(_))), "{elsewhere:?}");
     assert!(redis.health().up);
-    // A user who may write nothing is of no use.
+    // A user without the right to write counts as unavailable.
     cmd("ACL").arg(&["SETUSER", "gate", "-@write"]).exec(&mut look).unwrap();
     let mute = connect(&format!("{}?user=gate&pass=secret", server.url())).await;
     assert!(!mute.health().up);
@@ -164,8 +164,8 @@ async fn the_configured_user_and_database_are_used() {
 async fn a_redis_that_refuses_writes_is_unavailable() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
-    // It cannot make room: nothing in it may be evicted.
-    let mut look = server.look();
+    // Redis cannot evict anything, so it refuses writes.
+    let mut look = server.connection();
     let most = |bytes: &str| {
         let mut command = cmd("CONFIG");
         command.arg("SET").arg("maxmemory").arg(bytes);
@@ -186,15 +186,15 @@ async fn a_redis_that_refuses_writes_is_unavailable() {
 #[tokio::test]
 async fn a_loading_redis_is_used_once_it_is_ready() {
     let mut server = RedisServer::start();
-    let mut look = server.look();
+    let mut look = server.connection();
     let many: Vec<_> = (0..20_000).map(|number| (format!("other:{number}"), 1)).collect();
     look.mset::<_, _, ()>(&many).unwrap();
     cmd("SAVE").exec(&mut look).unwrap();
     server.kill();
-    server.again_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
+    server.restart_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
     let redis = connect(&server.url()).await;
     assert!(redis.health().error.unwrap().starts_with("LOADING "), "{:?}", redis.health());
-    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.look()).unwrap();
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.connection()).unwrap();
     until_up(&redis, true).await;
     assert_eq!(server.keys().len(), 20_001);
 }

@@ -1,4 +1,4 @@
-//! Reports of Redis at the start, in probes, and by `doctor`.
+//! What the log at the start, probes and `doctor` say about Redis.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ async fn a_wrong_password_is_logged_once_at_start() {
     let url = format!("{}?pass=wrong-secret", server.url());
     let gateway =
         Gateway::start(&[("REDIS_URL", &url), ("LOG_FILE", log.to_str().unwrap()), ("LOG_LEVEL", "debug")]);
-    // It takes requests, and says what is not there.
+    // The service is ready, and reports that Redis is unavailable.
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 200);
     let ready: serde_json::Value = ready.json().await.unwrap();
@@ -80,7 +80,7 @@ fn the_doctor_reports_the_state_of_redis() {
     let url = server.url();
     let password = server.socket().with_file_name("password");
     fs::write(&password, "s3cret\n").unwrap();
-    // All is well but Redis, and then Redis, too.
+    // `doctor` with the password, then without.
     let (line, well) = doctor(&[("REDIS_URL", &url), ("REDIS_PASSWORD_FILE", password.to_str().unwrap())]);
     let line = line.unwrap();
     assert!(line.starts_with("✓ redis: 7.") && line.contains(server.socket().to_str().unwrap()), "{line}");
@@ -89,7 +89,7 @@ fn the_doctor_reports_the_state_of_redis() {
         (line.unwrap(), code),
         (format!("✗ redis: {}: it asks for a password", server.socket().display()), Some(1))
     );
-    // Else the code would say nothing of Redis.
+    // All other checks pass, so that the exit code above is due to Redis.
     assert_eq!(well, Some(0));
     let (line, code) = doctor(&[("REDIS_URL", &url), ("REDIS_PASSWORD", "wr0ng"), NO_ENGINE]);
     let line = line.unwrap();
@@ -106,7 +106,7 @@ fn certificate(name: &str) -> String {
 
 /// A Redis with TLS, and its address.
 fn with_tls() -> (RedisServer, String) {
-    // It cannot be told to take any port, and a port that is free now may not be so any more.
+    // Redis cannot choose a free port for TLS, and another process may take the port meanwhile.
     for _ in 0..20 {
         let port =
             std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();

@@ -1,4 +1,4 @@
-//! A real Redis and the connection to it: unreachable, back, slow, full, locked.
+//! A real Redis and the connection to it: unreachable, restarted, slow, full, with a password.
 
 mod connection;
 mod gateway;
@@ -35,12 +35,12 @@ impl RedisServer {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let process = spawn(folder.path(), &arguments);
         let mut server = RedisServer { process, folder, arguments };
-        server.until_there();
+        server.until_listening();
         server
     }
 
-    fn until_there(&mut self) {
-        // One that asks for a password is there, too. One that has ended will not be.
+    fn until_listening(&mut self) {
+        // A server that has ended will never listen.
         until("it listens", || {
             std::os::unix::net::UnixStream::connect(self.socket()).is_ok() || !self.is_alive()
         });
@@ -59,13 +59,13 @@ impl RedisServer {
     }
 
     /// A connection to inspect or change its data.
-    pub fn look(&self) -> redis::Connection {
+    pub fn connection(&self) -> redis::Connection {
         Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// All keys.
     pub fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.look().keys("*").unwrap();
+        let mut keys: Vec<String> = self.connection().keys("*").unwrap();
         keys.sort();
         keys
     }
@@ -73,27 +73,27 @@ impl RedisServer {
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        // Nobody removes it after a kill, and the next one would seem to be there.
+        // A killed server leaves its socket, which would look like that of the next one.
         let _ = std::fs::remove_file(self.socket());
     }
 
     /// Restarts the killed server with its saved data.
-    pub fn again(&mut self) {
+    pub fn restart(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
-        self.until_there();
+        self.until_listening();
     }
 
     /// Restarts the killed server with other arguments.
-    pub fn again_with(&mut self, arguments: &[&str]) {
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        self.again();
+        self.restart();
     }
 
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 

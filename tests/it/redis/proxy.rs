@@ -24,11 +24,11 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (delay, accepted) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (of_answers, connections, socket) = (Arc::clone(&delay), Arc::clone(&accepted), server.socket());
-        // It ends with the tests.
+        // The thread ends with the tests' process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::Relaxed);
-                lead(client, &socket, &of_answers);
+                forward(client, &socket, &of_answers);
             }
         });
         Proxy { port, delay, accepted }
@@ -49,23 +49,23 @@ impl Proxy {
     }
 }
 
-fn lead(client: TcpStream, socket: &PathBuf, delay: &Arc<AtomicU64>) {
-    // Where Redis is away, so is this.
+fn forward(client: TcpStream, socket: &PathBuf, delay: &Arc<AtomicU64>) {
+    // Without Redis, the client's connection is closed.
     let Ok(server) = UnixStream::connect(socket) else { return };
     client.set_nodelay(true).unwrap();
     let (to_server, from_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     thread::spawn(move || {
-        pass(from_client, &to_server, || {});
+        copy(from_client, &to_server, || {});
         let _ = to_server.shutdown(Shutdown::Both);
     });
     let delay = Arc::clone(delay);
     thread::spawn(move || {
-        pass(server, &client, || thread::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))));
+        copy(server, &client, || thread::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))));
         let _ = client.shutdown(Shutdown::Both);
     });
 }
 
-fn pass(mut from: impl Read, mut to: impl Write, wait: impl Fn()) {
+fn copy(mut from: impl Read, mut to: impl Write, wait: impl Fn()) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         wait();

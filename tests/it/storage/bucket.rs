@@ -48,7 +48,7 @@ async fn large_results_are_uploaded_once_in_parts() {
     assert_eq!(sent(&part), 3);
     assert_eq!(storage.put_blob(source(&content), &hash).await.unwrap(), Stored::Present);
     assert_eq!(sent(&part), 3);
-    // One that will not be kept as long as a new one would be is sent anew: that alone makes it younger.
+    // An object that would expire before a new one is uploaded again, since only an upload renews its age.
     let strict = backend.open_with(|config| config.ttl = Duration::from_nanos(24));
     assert_eq!(strict.put_blob(source(&content), &hash).await.unwrap(), Stored::New);
     assert_eq!(sent(&part), 6);
@@ -63,7 +63,7 @@ async fn an_upload_finishes_after_its_request_is_dropped() {
     let file = backend.source(&content);
     {
         let mut upload = Box::pin(storage.put_blob(Blob::open(&file).unwrap(), &hash));
-        // Until the first part is on its way.
+        // Waits until the first part is being sent.
         let begun = async {
             while Server::shared().requests(&format!("/{}/", backend.bucket_name())) == 0 {
                 tokio::task::yield_now().await;
@@ -102,7 +102,7 @@ async fn a_deleted_bucket_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_reported() {
-    // After so many requests it wants to know who asks: the bucket is made, and three for a user who may do everything.
+    // moto checks credentials after four requests: one creates the bucket, three a user with all rights.
     let server = Server::start(&["--port", "0"], &[("INITIAL_NO_AUTH_ACTION_COUNT", "4")]);
     let backend = Backend::bucket_on(&server, &[]).await;
     let (id, secret) = server.new_user().await;
@@ -130,7 +130,7 @@ async fn missing_credentials_are_reported() {
             panic!("it is a bucket")
         };
         options.retain(|(name, _)| !name.contains("KEY"));
-        // Where machines of this cloud ask; nothing listens there.
+        // Nothing listens at the address that machines of this cloud get credentials from.
         options.push(("AWS_METADATA_ENDPOINT".to_owned(), format!("http://{}", unused_address())));
     });
     let error = storage.check().await.unwrap_err();
@@ -155,7 +155,7 @@ async fn an_unreachable_server_gets_one_request_until_it_returns() {
     let error = storage.fetch(&hash, 8, backend.spool.path()).await.unwrap_err();
     assert_eq!(error.trouble, Trouble::Unreachable);
     assert!(error.detail.contains("cannot be reached: ") && error.detail.contains("refused"), "{error}");
-    // The next ones do not wait like the first.
+    // Later operations fail at once, instead of waiting like the first.
     let (sender, outcomes) = std::sync::mpsc::channel();
     storage.observe(Box::new(move |_, outcome, _| sender.send(outcome.word()).unwrap()));
     for _ in 0..20 {
@@ -204,7 +204,7 @@ async fn presigned_urls_serve_results_from_the_bucket() {
     assert_eq!(url(storage.clone(), minute).await, None);
     put(&storage, &content).await;
     assert_eq!(url(plain, minute).await, None);
-    // It will not be there for so long.
+    // The object expires before this time.
     assert_eq!(url(storage.clone(), Duration::from_hours(30)).await, None);
     let url = url(storage, minute).await.unwrap();
     let answer = reqwest::get(url).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_bucket_is_reached_over_tls() {
         Storage::open(&config, std::path::Path::new("/unused")).unwrap()
     };
     let error = open(&[]).check().await.unwrap_err();
-    assert_eq!(error.trouble, Trouble::Unreachable, "its certificate is nobody's: {error}");
+    assert_eq!(error.trouble, Trouble::Unreachable, "its certificate is not trusted: {error}");
     let storage = open(&[("AWS_ALLOW_INVALID_CERTIFICATES", "true")]);
     assert_eq!(storage.check().await.unwrap_err().trouble, Trouble::NoBucket);
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::backend::{blob, noise};
 use super::suite::read;
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 const DISK: usize = 2 << 20;
 
@@ -46,12 +46,12 @@ async fn a_full_disk_leaves_no_partial_files() {
         walkdir::WalkDir::new(&disk.0).into_iter().map(|entry| entry.unwrap().path().to_owned()).collect();
     assert!(!names.iter().any(|path| path.to_str().unwrap().contains('#')), "{names:?}");
 
-    // What is there can still be had, and does not make it better.
+    // Stored results can still be read, which does not make the store healthy again.
     let fetched = storage.fetch(&hash, small.len() as u64, folder.path()).await.unwrap().unwrap();
     assert!(read(fetched) == small);
     assert_eq!(storage.trouble().unwrap().trouble, Trouble::Full);
 
-    // Nothing fits any more: a check sees it, too.
+    // When nothing fits, a check fails, too.
     let rest = disk.0.join("rest");
     let mut filling = std::fs::File::create(&rest).unwrap();
     while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}

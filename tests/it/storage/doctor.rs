@@ -10,7 +10,7 @@ use super::server::Server;
 fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("meshgate").unwrap();
-    // Not the engine's test: without one that starts, it is quick.
+    // The engine is disabled, so that the tests are quick.
     command.args(arguments).env("DATA_DIR", data.path()).env("BLENDER_PYTHON", "/bin/false");
     command.envs(variables.iter().copied()).output().unwrap()
 }
@@ -18,7 +18,7 @@ fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 /// The line of the store in `doctor`.
 fn storage(variables: &[(&str, &str)]) -> String {
     let output = meshgate(&["doctor"], variables);
-    assert_eq!(output.status.code(), Some(1), "there is no engine, too");
+    assert_eq!(output.status.code(), Some(1), "without an engine, doctor fails");
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().filter(|line| line.contains(" storage: "));
     let line = lines.next().unwrap_or_else(|| panic!("no line of the store: {text}")).to_owned();

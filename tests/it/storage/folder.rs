@@ -1,4 +1,4 @@
-//! Features of folders only, and leftovers of crashes in them.
+//! Features that only folders have, and leftovers of crashes in them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
 use super::suite::{fetch, put};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 fn set_age(path: &Path, age: Duration) {
     File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
@@ -34,9 +34,9 @@ async fn a_result_on_the_same_disk_is_not_copied() {
     assert_eq!(storage.put_blob(Blob::open(&source).unwrap(), &hash).await.unwrap(), Stored::New);
     let kept = backend.path(&blob(&hash));
     let (one, other) = (fs::metadata(&source).unwrap(), fs::metadata(&kept).unwrap());
-    // They are one where the folder for temporary files is on one disk.
+    // The result is a hard link to the source, since both are on one disk.
     assert_eq!((one.dev(), one.ino()), (other.dev(), other.ino()));
-    assert!(age(&kept) < HOUR, "what is new here is not old");
+    assert!(age(&kept) < HOUR, "a new result has the current time");
     fs::remove_file(source).unwrap();
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
@@ -77,7 +77,7 @@ async fn a_sweep_removes_old_but_not_recent_partial_files() {
     let backend = Backend::folder();
     let storage = backend.open();
     let hash = put(&storage, b"a result").await;
-    // Half of a result, of a report, and of a check, beside what was written at the same time.
+    // Incomplete files of two results, a report and a check, and a foreign file whose name looks similar.
     let others = [blake3::hash(b"1"), blake3::hash(b"2")].map(|hash| format!("{}#1", blob(&hash)));
     let report = format!("reports/{}.json#3", Uuid::now_v7());
     let check = format!("check/{}#1", Uuid::now_v7());
@@ -92,7 +92,7 @@ async fn a_sweep_removes_old_but_not_recent_partial_files() {
     let mut expected = [blob(&hash), theirs, others[1].clone()];
     expected.sort();
     assert_eq!(backend.names().await, expected);
-    // Another process has left the first name, and the next one is taken.
+    // The first temporary name exists, left by another process; the next one is used.
     let content = b"1";
     backend.write(&others[0], b"half").await;
     put(&storage, content).await;
@@ -109,13 +109,13 @@ async fn recently_used_results_stay_longest() {
         set_age(&backend.path(&blob(&hash)), HOUR * (10 - number as u32));
         hashes.push(hash);
     }
-    // The oldest is fetched, and the second one put again.
+    // Use renews the age: the oldest is fetched, and the second one stored again.
     assert!(fetch(&storage, &backend, &hashes[0], 1000).await.is_some());
     let again = Blob::Memory(noise(1, 1000).into());
     assert_eq!(storage.put_blob(again, &hashes[1]).await.unwrap(), Stored::Present);
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 1);
     assert!(!backend.names().await.contains(&blob(&hashes[2])));
-    // A day after their last use, not after they were made.
+    // Results expire a day after their last use, not after their creation.
     let swept = storage.sweep(SystemTime::now() + HOUR * 23).await.unwrap();
     assert_eq!((swept.removed, swept.kept), (2, 2));
 }
@@ -130,7 +130,7 @@ async fn a_clock_jump_at_most_empties_the_store() {
     File::open(&path).unwrap().set_modified(SystemTime::now() + HOUR * 9000).unwrap();
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
     assert!(fetch(&storage, &backend, &hash, 8).await.is_some());
-    // Used, it is as old as it is.
+    // Use sets its time to the current one.
     assert!(age(&path) < HOUR);
     assert_eq!(storage.sweep(SystemTime::now() + HOUR * 9000).await.unwrap().removed, 1);
     assert_eq!(put(&storage, b"a result").await, hash);

@@ -9,7 +9,7 @@ use super::backend::Backend;
 
 const BYTES: u64 = 128 << 20;
 
-/// Most memory to use, in bytes: a few parts of 8 MiB, and the allocator's reserve.
+/// The memory limit in bytes: a few parts of 8 MiB, and the allocator's reserve.
 const MOST: u64 = 64 << 20;
 
 /// The peak memory of this process, in bytes.

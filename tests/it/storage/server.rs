@@ -64,7 +64,7 @@ impl Server {
 
     /// Creates a user with all rights; returns its key and secret.
     pub async fn new_user(&self) -> (String, String) {
-        // By the service in these, which are not checked yet, it knows what it is asked for.
+        // moto does not check these credentials, but reads from them which service the request is for.
         let credentials = "AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, \
                            Signature=none";
         let policy =

@@ -54,7 +54,7 @@ pub async fn put(storage: &Storage, content: &[u8]) -> Hash {
 
 async fn stored_results_are_fetched_unchanged(backend: Backend) {
     let storage = backend.open();
-    // Around what is given out in memory, what is asked for first, and what goes in parts.
+    // Sizes around the limits: results returned in memory, ranges requested first, uploads in parts.
     for bytes in [0, 1, 256 << 10, (256 << 10) + 1, (1 << 20) + 1, 8 << 20, (8 << 20) + 1] {
         let content = noise(bytes as u64, bytes);
         let hash = blake3::hash(&content);
@@ -62,7 +62,7 @@ async fn stored_results_are_fetched_unchanged(backend: Backend) {
         assert_eq!(storage.put_blob(source, &hash).await.unwrap(), Stored::New);
         assert!(backend.names().await.contains(&blob(&hash)));
         let fetched = storage.fetch(&hash, bytes as u64, backend.spool.path()).await.unwrap().unwrap();
-        // Between these it depends on the room that there is.
+        // Between these sizes, it depends on the room in memory.
         if !((256 << 10) + 1..=2 << 20).contains(&bytes) {
             assert_eq!(matches!(fetched, Blob::Memory(_)), bytes <= 256 << 10, "{bytes}");
         }
@@ -72,7 +72,7 @@ async fn stored_results_are_fetched_unchanged(backend: Backend) {
     let hash = put(&storage, &content).await;
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
     assert_eq!(storage.trouble(), None);
-    // What was fetched to has no name, so that nothing of it stays.
+    // Fetched files have no name, so that none of them stays.
     assert_eq!(std::fs::read_dir(backend.spool.path()).unwrap().count(), 7);
 }
 
@@ -84,7 +84,7 @@ async fn a_large_file_is_stored_once(backend: Backend) {
     assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::New);
     assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::Present);
     assert_eq!(backend.names().await, [blob(&hash)]);
-    // Half of it is not it.
+    // A truncated object does not count as stored.
     backend.write(&blob(&hash), &content[..10 << 20]).await;
     assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::New);
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
@@ -102,7 +102,7 @@ async fn damaged_results_are_removed(backend: Backend) {
             assert!(fetch(&storage, &backend, &hash, bytes).await.is_none());
             assert_eq!(backend.names().await, [""; 0]);
         }
-        // Nor is it what somebody expects who expects another length.
+        // A fetch with another length finds nothing.
         let hash = put(&storage, &content).await;
         assert!(fetch(&storage, &backend, &hash, bytes + 1).await.is_none());
     }
@@ -136,7 +136,7 @@ async fn documents_are_stored_and_found(backend: Backend) {
             assert_eq!(kept.content, content);
             for (listed, modified) in storage.list_entries().await.unwrap() {
                 assert_eq!((document, listed), (entry, identity));
-                // S3 tells seconds.
+                // S3 reports whole seconds.
                 let apart = kept.modified.max(modified).duration_since(kept.modified.min(modified));
                 assert!(apart.unwrap() < Duration::from_secs(1));
             }
@@ -144,7 +144,7 @@ async fn documents_are_stored_and_found(backend: Backend) {
             let age = SystemTime::now().duration_since(kept.modified).unwrap_or_default();
             assert!(age < Duration::from_mins(10), "{age:?}");
         }
-        // Nobody is given what is too old, though it may still lie there.
+        // Expired documents are not returned, even before they are swept.
         let strict = backend.open_with(|config| config.ttl = Duration::from_nanos(1));
         assert_eq!(strict.get(document).await.unwrap(), None);
     }
@@ -178,7 +178,7 @@ async fn the_oldest_results_beyond_the_limit_are_swept(backend: Backend) {
     storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
     let swept = storage.sweep(SystemTime::now()).await.unwrap();
     assert_eq!((swept.removed, swept.kept), (4, 9));
-    // Clocks of file systems are too coarse to tell whether the report or the fourth result is older.
+    // File times are too coarse to tell whether the report or the fourth result is older.
     assert!([8002, 9000].contains(&swept.kept_bytes), "{swept:?}");
     assert_eq!(backend.names().await.len(), 9);
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
@@ -225,7 +225,7 @@ async fn foreign_files_are_kept(backend: Backend) {
     let storage = backend.open_with(|config| config.max_bytes = 1);
     let hash = blake3::hash(b"x").to_hex();
     let others = ["blobs/readme", "notes.txt", "reports/2024.json", &format!("blobs/00/{hash}")];
-    // A check that was killed, with what it was writing.
+    // The object that a killed check left is swept; foreign files are not.
     let (check, id) = (format!("check/{}", Uuid::now_v7()), Uuid::now_v7());
     for name in others.iter().copied().chain([check.as_str()]) {
         backend.write(name, b"mine").await;
@@ -246,7 +246,7 @@ async fn a_broken_source_does_not_mark_the_store_failing(backend: Backend) {
     assert!(Blob::open(&path).is_err());
     std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
     assert!(Blob::open(&path).is_err());
-    // A bucket reads the file, which has become shorter; a folder links it and finds out when it is read.
+    // The file has become shorter: a bucket notices on upload, a folder links it and notices on reading.
     let content = noise(8, 1000);
     let path = backend.source(&content);
     let source = Blob::open(&path).unwrap();

@@ -7,15 +7,15 @@ use meshgate::domain::{SandboxMode, Stage};
 use meshgate::executor::EngineRequest;
 use meshgate::executor::stats::AttemptFailure;
 
-use super::bench::{A_SECOND, Bench, LONG, until};
-use crate::at_work::alive;
+use super::harness::{A_SECOND, Harness, LONG, until};
+use crate::busy_engine::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_converted() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     assert!(blender.version().blender.starts_with("5."), "{:?}", blender.version());
-    let job = bench.job("cube");
+    let job = harness.job("cube");
     let mut stages = Vec::new();
     let progress = Box::new(|stage, fraction| stages.push((stage, fraction)));
     let request = EngineRequest { progress, ..job.engine_request(LONG, |_| ()) };
@@ -23,22 +23,22 @@ async fn a_model_is_converted() {
     assert_eq!(done.success.input.objects, 1);
     assert_eq!(done.retried_after, None);
     assert!(std::fs::metadata(job.result()).unwrap().len() > 84);
-    // Steps that follow each other at once may be lost, but never the last one.
+    // Of progress reports in quick succession, only the last is certain to arrive.
     assert_eq!(stages.last(), Some(&(Stage::Exporting, Some(0.5))));
     blender.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_freed_slot_is_used_at_once() {
-    let mut bench = Bench::new();
-    bench.settings.workers = 2;
-    let blender = bench.start().await;
-    let (first, second, third) = (bench.job("wait"), bench.job("wait"), bench.job("cube"));
+    let mut harness = Harness::new();
+    harness.settings.workers = 2;
+    let blender = harness.start().await;
+    let (first, second, third) = (harness.job("wait"), harness.job("wait"), harness.job("cube"));
     let first_run = first.begin(&blender).await;
     let second_run = second.begin(&blender).await;
     let mut third_run = Box::pin(third.run(&blender, LONG));
 
-    // The third one waits as long as both slots are taken, however long it is given.
+    // The third conversion waits while both slots are taken.
     let early = tokio::time::timeout(Duration::from_millis(300), &mut third_run).await;
     assert!(early.is_err(), "{early:?}");
     let stats = blender.stats();
@@ -49,7 +49,7 @@ async fn a_freed_slot_is_used_at_once() {
     first_run.run.await.unwrap();
     let done = third_run.await.unwrap();
     assert!(done.queue >= Duration::from_millis(300), "{done:?}");
-    // The second one still runs: the slot was the first one's.
+    // The second conversion still runs: the third took the first one's slot.
     assert!(alive(second_run.pid));
     second.go();
     second_run.run.await.unwrap();
@@ -58,44 +58,44 @@ async fn a_freed_slot_is_used_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeout_covers_waiting_for_a_slot() {
-    let mut bench = Bench::new();
-    bench.settings.workers = 1;
-    let blender = bench.start().await;
-    let busy = bench.job("wait");
+    let mut harness = Harness::new();
+    harness.settings.workers = 1;
+    let blender = harness.start().await;
+    let busy = harness.job("wait");
     let running = busy.begin(&blender).await;
-    let job = bench.job("cube");
+    let job = harness.job("cube");
     let error = job.run(&blender, Duration::from_millis(100)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert_eq!(error.detail, "no slot of the engine was free within 0.1 s");
     assert_eq!(blender.stats().waiting, 0);
     busy.go();
     running.run.await.unwrap();
-    // It has left no trace in the queue.
+    // The cancelled conversion is gone from the queue.
     job.run(&blender, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeout_kills_the_child() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("burn");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("burn");
     let began = Instant::now();
     let error = job.run(&blender, Duration::from_millis(400)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert_eq!(error.detail, "the conversion took longer than 0.4 s");
     assert!(began.elapsed() < Duration::from_millis(400) + A_SECOND, "{:?}", began.elapsed());
     assert!(!alive(job.pid("pid")));
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_future_kills_the_whole_session() {
-    let mut bench = Bench::new();
-    // Inside the sandbox there are no descendants.
-    bench.settings.sandbox = SandboxMode::Off;
-    bench.settings.workers = 1;
-    let blender = bench.start().await;
-    let job = bench.job("family");
+    let mut harness = Harness::new();
+    // In the sandbox, children cannot start processes.
+    harness.settings.sandbox = SandboxMode::Off;
+    harness.settings.workers = 1;
+    let blender = harness.start().await;
+    let job = harness.job("family");
     let running = job.begin(&blender).await;
     until("the descendant lives", LONG, || job.folder.path().join("in/descendant").exists()).await;
     let (pid, descendant) = (running.pid, job.pid("descendant"));
@@ -105,43 +105,43 @@ async fn a_dropped_future_kills_the_whole_session() {
     drop(running);
     drop(job);
     until("the session is gone", A_SECOND, || !alive(pid) && !alive(descendant)).await;
-    until("its folder is gone", A_SECOND, || bench.folders() == 0).await;
+    until("its folder is gone", A_SECOND, || harness.folders() == 0).await;
     until("its slot is free", A_SECOND, || blender.stats().busy == 0).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(blender.stats().zygote, zygote, "the zygote is still the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_is_retried_in_a_fresh_process() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     let zygote = blender.stats().zygote;
-    let job = bench.job("crash_once");
+    let job = harness.job("crash_once");
     let done = job.run(&blender, LONG).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::Crash));
     assert!(job.result().is_file());
 
-    // Twice is enough.
-    let error = bench.job("crash").run(&blender, LONG).await.unwrap_err();
+    // After a second crash, the conversion fails.
+    let error = harness.job("crash").run(&blender, LONG).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
     assert_eq!(error.detail, "blender crashed while importing this model, in a fresh process too");
-    // An end without a word is a crash as well.
-    assert_eq!(bench.job("exit").code(&blender, LONG).await, ErrorCode::EngineCrashed);
+    // Exiting without a report is a crash, too.
+    assert_eq!(harness.job("exit").code(&blender, LONG).await, ErrorCode::EngineCrashed);
 
     let stats = blender.stats();
     assert_eq!(stats.attempt_failures[&(Format::Obj, Format::Stl)].crashes, 5);
-    assert_eq!(stats.zygote, zygote, "the warm zygote is not to blame");
+    assert_eq!(stats.zygote, zygote, "the warm zygote is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_while_importing_fbx_tries_the_other_importer() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let mut job = bench.job("crash_usual");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let mut job = harness.job("crash_usual");
     job.task.input_format = Format::Fbx;
     let done = job.run(&blender, LONG).await.unwrap();
     assert_eq!(done.success.importer, "other");
-    let mut job = bench.job("crash_exporting");
+    let mut job = harness.job("crash_exporting");
     job.task.input_format = Format::Fbx;
     let done = job.run(&blender, LONG).await.unwrap();
     assert_eq!(done.success.importer, "wm.obj_import");
@@ -149,12 +149,12 @@ async fn a_crash_while_importing_fbx_tries_the_other_importer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hang_is_retried_long_before_the_timeout() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let done = bench.job("hang_once").run(&blender, LONG).await.unwrap();
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let done = harness.job("hang_once").run(&blender, LONG).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::Hang));
     let began = Instant::now();
-    let error = bench.job("hang").run(&blender, LONG).await.unwrap_err();
+    let error = harness.job("hang").run(&blender, LONG).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
     assert_eq!(error.detail, "blender hung while importing this model, in a fresh process too");
     assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
@@ -163,12 +163,12 @@ async fn a_hang_is_retried_long_before_the_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_respects_the_remaining_time() {
-    let mut bench = Bench::new();
-    bench.settings.hang_after = Duration::from_millis(800);
-    let blender = bench.start().await;
-    let job = bench.job("hang");
+    let mut harness = Harness::new();
+    harness.settings.hang_after = Duration::from_millis(800);
+    let blender = harness.start().await;
+    let job = harness.job("hang");
     let began = Instant::now();
-    // Enough for the first attempt to hang, not for the second one.
+    // Long enough for the first attempt to count as hung, but not the second.
     let error = job.run(&blender, Duration::from_millis(1500)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(began.elapsed() < Duration::from_millis(1500) + A_SECOND, "{:?}", began.elapsed());
@@ -178,28 +178,28 @@ async fn a_retry_respects_the_remaining_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exceeded_limits_and_refused_models_are_not_retried() {
-    let mut bench = Bench::new();
-    bench.settings.memory_bytes = 2 << 30;
-    bench.settings.cpu_seconds = Some(4);
-    let blender = bench.start().await;
-    assert_eq!(bench.job("allocate").code(&blender, LONG).await, ErrorCode::MemoryLimit);
-    let error = bench.job("swallow").run(&blender, LONG).await.unwrap_err();
+    let mut harness = Harness::new();
+    harness.settings.memory_bytes = 2 << 30;
+    harness.settings.cpu_seconds = Some(4);
+    let blender = harness.start().await;
+    assert_eq!(harness.job("allocate").code(&blender, LONG).await, ErrorCode::MemoryLimit);
+    let error = harness.job("swallow").run(&blender, LONG).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::MemoryLimit);
     assert_eq!(error.detail, "the conversion needs more than the 2048 MiB of memory it may use");
-    assert_eq!(bench.job("burn").code(&blender, LONG).await, ErrorCode::Timeout);
-    let error = bench.job("refuse").run(&blender, LONG).await.unwrap_err();
+    assert_eq!(harness.job("burn").code(&blender, LONG).await, ErrorCode::Timeout);
+    let error = harness.job("refuse").run(&blender, LONG).await.unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
-    assert_eq!(bench.job("lie").code(&blender, LONG).await, ErrorCode::ExportFailed);
+    assert_eq!(harness.job("lie").code(&blender, LONG).await, ErrorCode::ExportFailed);
     assert!(blender.stats().attempt_failures.is_empty(), "{:?}", blender.stats());
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_output_of_a_child_are_not_trusted() {
-    let mut bench = Bench::new();
-    bench.settings.sandbox = SandboxMode::Off;
-    let blender = bench.start().await;
-    assert_eq!(bench.job("linked").code(&blender, LONG).await, ErrorCode::ExportFailed);
-    // Whatever it prints stays out of the channel, and in bounds.
-    bench.job("print").run(&blender, LONG).await.unwrap();
+    let mut harness = Harness::new();
+    harness.settings.sandbox = SandboxMode::Off;
+    let blender = harness.start().await;
+    assert_eq!(harness.job("linked").code(&blender, LONG).await, ErrorCode::ExportFailed);
+    // Printed text does not enter the protocol's pipe, and its size is bounded.
+    harness.job("print").run(&blender, LONG).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Orderly and sudden ends of the program: promise 5; and the cost of an idle engine.
+//! Shutdown and sudden death of the program (promise 5), and the cost of an idle engine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,8 +9,8 @@ use meshgate::domain::SandboxMode;
 use meshgate::executor::workdir::WorkDir;
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, Job, LONG, signal, until, zygote};
-use crate::at_work::alive;
+use super::harness::{A_SECOND, Harness, Job, LONG, signal, until, zygote};
+use crate::busy_engine::alive;
 
 const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
 /// A variable that makes the helper convert without a sandbox, with descendants that leave their session.
@@ -18,17 +18,17 @@ const ESTRANGED: &str = "MESHGATE_TEST_ESTRANGED";
 
 /// A helper process for other tests to kill, not a test.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by another test, in a process of its own"]
+#[ignore = "run by another test, in a separate process"]
 async fn process_to_be_killed() {
     let base = PathBuf::from(std::env::var_os(HELPER).expect("run by another test only"));
-    let mut bench = Bench::new();
-    bench.settings.work = WorkDir::open(&base).unwrap();
+    let mut harness = Harness::new();
+    harness.settings.work = WorkDir::open(&base).unwrap();
     let estranged = std::env::var_os(ESTRANGED).is_some();
     if estranged {
-        bench.settings.sandbox = SandboxMode::Off;
+        harness.settings.sandbox = SandboxMode::Off;
     }
-    let blender = bench.start().await;
-    let job = Job::new(&bench.settings.work, if estranged { "estranged" } else { "wait" });
+    let blender = harness.start().await;
+    let job = Job::new(&harness.settings.work, if estranged { "estranged" } else { "wait" });
     let running = job.begin(&blender).await;
     let mut pids = format!("{} {}", zygote(&blender), running.pid);
     if estranged {
@@ -56,14 +56,14 @@ async fn sigkill_leaves_no_processes_or_folders() {
     };
     assert_eq!(runs(), 1);
 
-    // As long as it lives, nobody takes its folder away.
+    // While it lives, another start does not remove its folder.
     drop(WorkDir::open(base.path()).unwrap());
     assert_eq!(runs(), 1);
 
     process.0.kill().unwrap();
     process.0.wait().unwrap();
     until("zygote and child are gone", A_SECOND, || !pids.iter().any(|pid| alive(*pid))).await;
-    assert_eq!(runs(), 1, "it had no chance to clean up");
+    assert_eq!(runs(), 1, "a killed program cannot clean up");
     drop(WorkDir::open(base.path()).unwrap());
     assert_eq!(runs(), 0);
 }
@@ -80,7 +80,7 @@ async fn the_next_start_kills_escaped_descendants() {
     let (family, estranged) = pids.split_at(2);
     assert!(estranged.len() == 2 && pids.iter().all(|pid| alive(*pid)), "{pids:?}");
 
-    // As long as it lives, nobody touches its processes.
+    // While it lives, another start does not kill its processes.
     drop(WorkDir::open(base.path()).unwrap());
     assert!(pids.iter().all(|pid| alive(*pid)), "{pids:?}");
 
@@ -88,8 +88,8 @@ async fn the_next_start_kills_escaped_descendants() {
     process.0.wait().unwrap();
     until("zygote and child are gone", A_SECOND, || !family.iter().any(|pid| alive(*pid))).await;
     drop(WorkDir::open(base.path()).unwrap());
-    // They are told to go at once, and do so when it is their turn.
-    until("the estranged are gone", A_SECOND, || !estranged.iter().any(|pid| alive(*pid))).await;
+    // Killed at once; the kernel ends them when it schedules them.
+    until("escaped descendants are gone", A_SECOND, || !estranged.iter().any(|pid| alive(*pid))).await;
 }
 
 fn start_helper(base: &Path, estranged: bool) -> Child {
@@ -115,23 +115,23 @@ impl Drop for Killed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_leaves_no_processes() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let (zygote, child) = (zygote(&blender), running.pid);
     let (error, ()) = tokio::join!(&mut running.run, blender.shutdown());
     assert_eq!(error.unwrap_err().code, ErrorCode::EngineUnavailable);
     assert!(!alive(zygote) && !alive(child));
-    let code = bench.job("cube").code(&blender, LONG).await;
+    let code = harness.job("cube").code(&blender, LONG).await;
     assert_eq!(code, ErrorCode::EngineUnavailable);
     assert!(blender.stats().restarts.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_supervisor_leaves_no_zygote() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     let zygote = zygote(&blender);
     drop(blender);
     until("the zygote is gone", LONG, || !alive(zygote)).await;
@@ -139,21 +139,21 @@ async fn a_dropped_supervisor_leaves_no_zygote() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_does_not_reach_the_engine() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     let pid = zygote(&blender);
     let group = |pid| rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).unwrap();
     assert_ne!(group(pid), group(0));
     signal(pid, Signal::INT);
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(zygote(&blender), pid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_engine_is_one_sleeping_process() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     until("it is idle", LONG, || blender.stats().busy == 0).await;
     let status = || std::fs::read_to_string(format!("/proc/{}/status", zygote(&blender))).unwrap();
     let field = |name: &str| -> u64 {
@@ -163,7 +163,7 @@ async fn an_idle_engine_is_one_sleeping_process() {
     };
     let rss_mib = field("VmRSS:") >> 10;
     assert!(rss_mib < 300, "{rss_mib} MiB");
-    // Whatever polls has to wake up for it; one wake-up may still be under way. At first it tidies up, once.
+    // An idle engine must not poll. One wake-up may still be under way, and Python tidies up once after the start.
     let mut woken = Vec::new();
     for _ in 0..3 {
         let before = field("voluntary_ctxt_switches:");

@@ -1,12 +1,12 @@
-//! The time between a child's report and its exit: the caller has its answer, the slot is still in use.
+//! The time between a child's report and its exit: the caller has its result, the slot is still in use.
 
 use std::time::Duration;
 
 use meshgate::domain::ErrorCode;
 use rustix::process::Signal;
 
-use super::bench::{Bench, Job, LONG, signal, until, zygote};
-use crate::at_work::alive;
+use super::harness::{Harness, Job, LONG, signal, until, zygote};
+use crate::busy_engine::alive;
 
 /// A zygote whose children finish at once and exit only on command.
 const SLOW_TO_GO: &str = r#"
@@ -40,24 +40,24 @@ while True:
          stage=None, log="")
 "#;
 
-fn slow_to_go() -> Bench {
-    let mut bench = Bench::scripted(SLOW_TO_GO);
-    bench.settings.workers = 1;
-    bench
+fn slow_to_go() -> Harness {
+    let mut harness = Harness::scripted(SLOW_TO_GO);
+    harness.settings.workers = 1;
+    harness
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_does_not_wait_for_child_exit() {
-    let bench = slow_to_go();
-    let blender = bench.start().await;
-    let job = bench.job("cube");
+    let harness = slow_to_go();
+    let blender = harness.start().await;
+    let job = harness.job("cube");
     let done = job.run(&blender, LONG).await.unwrap();
     assert_eq!((done.success.importer.as_str(), done.retried_after), ("none", None));
     assert!(job.result().is_file());
 
-    // Its slot and its folder do.
+    // The slot and the folder are still in use.
     assert_eq!(blender.stats().busy, 1);
-    let next = bench.job("cube");
+    let next = harness.job("cube");
     let error = next.run(&blender, Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.detail, "no slot of the engine was free within 0.3 s");
     let folder = job.folder.path().to_owned();
@@ -74,9 +74,9 @@ async fn a_result_does_not_wait_for_child_exit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zygote_killed_after_the_result_costs_no_conversion() {
-    let bench = slow_to_go();
-    let blender = bench.start().await;
-    let jobs: Vec<Job> = (0..2).map(|_| bench.job("cube")).collect();
+    let harness = slow_to_go();
+    let blender = harness.start().await;
+    let jobs: Vec<Job> = (0..2).map(|_| harness.job("cube")).collect();
     jobs[0].run(&blender, LONG).await.unwrap();
     signal(zygote(&blender), Signal::KILL);
     jobs[1].run(&blender, LONG).await.unwrap();
@@ -87,23 +87,23 @@ async fn a_zygote_killed_after_the_result_costs_no_conversion() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_does_not_wait_for_a_lingering_child() {
-    let bench = slow_to_go();
-    let blender = bench.start().await;
+    let harness = slow_to_go();
+    let blender = harness.start().await;
     let pid = zygote(&blender);
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     blender.shutdown().await;
     assert!(!alive(pid));
-    until("its folder is gone", LONG, || bench.folders() == 0).await;
-    assert_eq!(bench.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
+    until("its folder is gone", LONG, || harness.folders() == 0).await;
+    assert_eq!(harness.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lingering_child_is_killed_to_free_its_slot() {
-    let bench = slow_to_go();
-    let blender = bench.start().await;
+    let harness = slow_to_go();
+    let blender = harness.start().await;
     let old = zygote(&blender);
-    bench.job("cube").run(&blender, LONG).await.unwrap();
-    let next = bench.job("cube");
+    harness.job("cube").run(&blender, LONG).await.unwrap();
+    let next = harness.job("cube");
     next.run(&blender, LONG).await.unwrap();
     assert!(!alive(old));
     next.go();

@@ -1,9 +1,9 @@
 //! The supervisor's promises, each on the real engine.
 
-mod bench;
 mod conversions;
 mod death;
 mod finished;
+mod harness;
 mod hostile;
 mod replacement;
 mod start;

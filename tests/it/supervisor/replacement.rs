@@ -2,75 +2,76 @@
 
 use std::time::{Duration, Instant};
 
-use meshgate::domain::ErrorCode;
+use meshgate::domain::{ConversionError, ErrorCode};
 use meshgate::executor::stats::{AttemptFailure, RestartReason};
+use meshgate::executor::task::CompletedTask;
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
-use crate::at_work::alive;
+use super::harness::{A_SECOND, Harness, LONG, script, signal, until, zygote};
+use crate::busy_engine::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worn_zygote_is_replaced_without_delay() {
-    let mut bench = Bench::new();
-    bench.settings.max_requests = 2;
-    let blender = bench.start().await;
+    let mut harness = Harness::new();
+    harness.settings.max_requests = 2;
+    let blender = harness.start().await;
     let old = zygote(&blender);
-    let long = bench.job("wait");
+    let long = harness.job("wait");
     let running = long.begin(&blender).await;
-    // The second conversion wears it out. It serves on until the next one is warm.
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    // The second conversion reaches the zygote's limit. It serves until its successor is warm.
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     let mut served = 0;
     while zygote(&blender) == old {
-        bench.job("cube").run(&blender, LONG).await.unwrap();
+        harness.job("cube").run(&blender, LONG).await.unwrap();
         served += 1;
-        assert!(served < 2000, "it is never replaced");
+        assert!(served < 2000, "the zygote is never replaced");
     }
-    assert!(served > 0, "conversions waited for the next one");
+    assert!(served > 0, "conversions waited for the next zygote");
     assert_eq!(blender.stats().restarts[&RestartReason::Recycled], 1);
 
-    // The old one stays for what it has in hand, and goes with it.
+    // The old zygote stays until its running conversion ends.
     assert!(alive(old) && alive(running.pid));
     long.go();
     running.run.await.unwrap();
-    until("the old one leaves", LONG, || !alive(old)).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    until("the old zygote exits", LONG, || !alive(old)).await;
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert!(!blender.stats().restarts.contains_key(&RestartReason::Died));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let old = zygote(&blender);
     signal(old, Signal::KILL);
-    until("its child dies with it", A_SECOND, || !alive(running.pid)).await;
+    until("the child dies with its zygote", A_SECOND, || !alive(running.pid)).await;
     job.go();
     let done = (&mut running.run).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
     assert_ne!(zygote(&blender), old);
     assert_eq!(blender.stats().restarts[&RestartReason::Died], 1);
 
-    // An idle one as well.
+    // An idle zygote that dies is replaced, too.
     let old = zygote(&blender);
     signal(old, Signal::KILL);
-    until("there is another", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
+    until("another zygote runs", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
         .await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_kills_the_zygote_twice_fails() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let first = running.pid;
     signal(zygote(&blender), Signal::KILL);
     let again = until_pid_changes(&job, first, &mut running.run).await;
     assert!(alive(again));
-    // The one that runs it: another may be warm by now.
+    // The zygote that runs the conversion; a successor may be warm by now.
     signal(parent(again), Signal::KILL);
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
@@ -82,29 +83,26 @@ fn parent(pid: i32) -> i32 {
 }
 
 async fn until_pid_changes(
-    job: &super::bench::Job,
+    job: &super::harness::Job,
     first: i32,
-    run: &mut (
-             impl Future<Output = Result<meshgate::executor::task::Done, meshgate::domain::ConversionError>>
-             + Unpin
-         ),
+    run: &mut (impl Future<Output = Result<CompletedTask, ConversionError>> + Unpin),
 ) -> i32 {
     let path = job.folder.path().join("in/pid");
     let pid = || std::fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()).unwrap_or(first);
     tokio::select! {
         result = run => panic!("it ended: {result:?}"),
-        _ = until("it runs again", LONG, || pid() != first) => pid(),
+        _ = until("the conversion runs again", LONG, || pid() != first) => pid(),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zygote_that_does_not_start_conversions_is_replaced() {
-    let mut bench = Bench::new();
-    bench.settings.start_within = Duration::from_millis(500);
-    let blender = bench.start().await;
+    let mut harness = Harness::new();
+    harness.settings.start_within = Duration::from_millis(500);
+    let blender = harness.start().await;
     let old = zygote(&blender);
     signal(old, Signal::STOP);
-    let done = bench.job("cube").run(&blender, LONG).await.unwrap();
+    let done = harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
     assert!(!alive(old));
     assert_eq!(blender.stats().restarts[&RestartReason::Unresponsive], 1);
@@ -112,46 +110,46 @@ async fn a_zygote_that_does_not_start_conversions_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zygote_that_does_not_cancel_is_replaced() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let running = job.begin(&blender).await;
     let (old, child) = (zygote(&blender), running.pid);
     signal(old, Signal::STOP);
     drop(running);
     until("zygote and child are gone", A_SECOND, || !alive(old) && !alive(child)).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(blender.stats().restarts[&RestartReason::Unresponsive], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_engine_starts_fail_fast_and_recover() {
     let faulty = script("faulty.py");
-    let mut bench = Bench::new();
-    let (entry, flag) = (bench.base.path().join("entry.py"), bench.base.path().join("broken"));
+    let mut harness = Harness::new();
+    let (entry, flag) = (harness.base.path().join("entry.py"), harness.base.path().join("broken"));
     let source = format!(
         "import os, runpy\nif os.path.exists({flag:?}):\n    raise OSError('the library is gone')\n\
          runpy.run_path({faulty:?}, run_name='__main__')\n"
     );
     std::fs::write(&entry, source).unwrap();
-    bench.settings.entry = Some(entry);
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    harness.settings.entry = Some(entry);
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let running = job.begin(&blender).await;
     std::fs::write(&flag, "").unwrap();
     signal(zygote(&blender), Signal::KILL);
 
-    // The one it had in hand learns of it, and those that come later do at once.
+    // The running conversion fails, and later ones are refused at once.
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "no engine is running: the engine does not start (exit status: 1)");
     let began = Instant::now();
-    assert_eq!(bench.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
+    assert_eq!(harness.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     let stats = blender.stats();
     assert!(!stats.available && stats.failed_starts >= 1 && stats.zygote.is_none(), "{stats:?}");
 
     std::fs::remove_file(&flag).unwrap();
-    until("it recovers by itself", LONG, || blender.stats().available).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    until("the engine recovers", LONG, || blender.stats().available).await;
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }

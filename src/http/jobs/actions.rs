@@ -1,0 +1,86 @@
+//! What a client can do with a job: cancel, retry and remove it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Extensions, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::document::Document;
+use super::errors;
+use super::find::{PathId, find};
+use super::submit::{Submitted, accepted, run_detached};
+use crate::domain::ErrorCode;
+use crate::http::middleware;
+use crate::http::middleware::rate_limit::OverLimit;
+use crate::http::middleware::request_id::RequestId;
+use crate::http::problem::Problem;
+use crate::http::state::Shared;
+use crate::jobs::{self, Submission};
+
+/// Cancel a job
+///
+/// A queued job ends at once; the worker of a running one stops it within seconds. The response is 200 if the job had
+/// ended before, which changes nothing.
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs")]
+pub async fn cancel_job(
+    State(gateway): State<Shared>,
+    id: PathId,
+    extensions: Extensions,
+) -> Result<Response, Problem> {
+    let client = middleware::client(&extensions).unwrap_or_default();
+    let job = find(&gateway, id, &client).await?;
+    if job.state.has_ended() {
+        return Ok(Json(Document::new(&job)).into_response());
+    }
+    let cancelled = gateway.jobs.queue().cancel(job.id).await;
+    let job = cancelled.map_err(|error| errors::unavailable(&error))?.ok_or_else(errors::absent)?;
+    Ok((StatusCode::ACCEPTED, Json(Document::new(&job))).into_response())
+}
+
+/// Retry a job
+///
+/// Submits a new job with the same model and options as one that failed, was cancelled, or expired.
+#[utoipa::path(post, path = "/v1/jobs/{id}/retry", tag = "jobs")]
+pub async fn retry_job(
+    State(gateway): State<Shared>,
+    id: PathId,
+    extensions: Extensions,
+) -> Result<Response, Problem> {
+    if let Some(OverLimit(limit)) = extensions.get() {
+        return Err(limit.clone());
+    }
+    let client = middleware::client(&extensions).unwrap_or_default();
+    let job = find(&gateway, id, &client).await?;
+    match job.state {
+        jobs::State::Queued | jobs::State::Running => return Err(errors::not_finished()),
+        jobs::State::Succeeded => {
+            let detail = "the job has succeeded; submit the model again to convert it once more";
+            return Err(Problem::new(ErrorCode::WrongJobState, detail));
+        }
+        jobs::State::Failed | jobs::State::Cancelled | jobs::State::Expired => {}
+    }
+    let jobs = gateway.jobs.clone();
+    let request_id = extensions.get::<RequestId>().map_or("", RequestId::as_str).to_owned();
+    match run_detached(async move { jobs.retry(&job, &request_id).await }).await? {
+        Some(Submission::New(job) | Submission::Replayed(job)) => {
+            Ok(accepted(&Submitted { job, replayed: false }))
+        }
+        Some(Submission::Refused(refusal)) => Err(errors::refused(refusal)),
+        None => Err(Problem::new(ErrorCode::Expired, "the model of the job is no longer stored")),
+    }
+}
+
+/// Remove a job
+///
+/// Removes its model, its result and its record. A running job is stopped.
+#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs")]
+pub async fn remove_job(
+    State(gateway): State<Shared>,
+    id: PathId,
+    extensions: Extensions,
+) -> Result<StatusCode, Problem> {
+    let client = middleware::client(&extensions).unwrap_or_default();
+    let job = find(&gateway, id, &client).await?;
+    gateway.jobs.remove(job.id).await.map_err(|error| errors::unavailable(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}

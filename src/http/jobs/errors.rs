@@ -1,0 +1,79 @@
+//! Errors that several calls share.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::domain::ErrorCode;
+use crate::http::problem::Problem;
+use crate::jobs::{Refusal, SubmitError};
+
+/// `Retry-After` of an unfinished job, and of a key whose request is still in progress.
+pub const POLL_AFTER: Duration = Duration::from_secs(1);
+
+/// `Retry-After` while jobs cannot be read or written.
+const UNAVAILABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// `Retry-After` when limits of jobs are reached: by then, a small conversion has ended.
+const ROOM_AFTER: Duration = Duration::from_secs(10);
+
+/// The problem of a job that does not exist, or belongs to another client.
+pub fn absent() -> Problem {
+    Problem::new(ErrorCode::NotFound, "no job has this ID")
+}
+
+/// The problem of a queue or a store that failed. Its error may name paths and addresses, so only the log has it.
+pub fn unavailable(error: &impl Display) -> Problem {
+    tracing::warn!(%error, "jobs are unavailable");
+    let detail = "jobs cannot be read or written at the moment; try again";
+    Problem::new(ErrorCode::JobsUnavailable, detail).with_retry_after(UNAVAILABLE_AFTER)
+}
+
+/// The problem of a job that could not be submitted.
+pub fn not_submitted(error: SubmitError) -> Problem {
+    match error {
+        SubmitError::Queue(error) => unavailable(&error),
+        SubmitError::Store(error) => unavailable(&error),
+        SubmitError::Upload(error) => error.into(),
+    }
+}
+
+/// The problem of a job that the queue refused.
+pub fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::KeyReused => {
+            let detail = "the Idempotency-Key was used for a request with another content; use a new key";
+            Problem::new(ErrorCode::IdempotencyKeyReused, detail)
+        }
+        Refusal::KeyInFlight => key_in_flight(),
+        Refusal::ClientJobs => too_many(
+            "this client has as many unfinished jobs as it may have (JOBS_LIMIT)",
+            ErrorCode::TooManyJobs,
+        ),
+        Refusal::Jobs => {
+            too_many("there are as many unfinished jobs as there may be (JOBS_LIMIT)", ErrorCode::TooManyJobs)
+        }
+        Refusal::ClientBytes => too_many(
+            "the models of this client's unfinished jobs have reached their size limit (JOBS_MAX_SIZE)",
+            ErrorCode::JobsFull,
+        ),
+        Refusal::Bytes => too_many(
+            "the models of all unfinished jobs have reached their size limit (JOBS_MAX_SIZE)",
+            ErrorCode::JobsFull,
+        ),
+    }
+}
+
+/// The problem of a key whose first request has no response yet.
+pub fn key_in_flight() -> Problem {
+    let detail = "a request with this Idempotency-Key is in progress; repeat this one in a moment";
+    Problem::new(ErrorCode::IdempotencyKeyInFlight, detail).with_retry_after(POLL_AFTER)
+}
+
+/// The problem of a request that needs a job to have ended.
+pub fn not_finished() -> Problem {
+    Problem::new(ErrorCode::JobNotFinished, "the job has not ended").with_retry_after(POLL_AFTER)
+}
+
+fn too_many(limit: &str, code: ErrorCode) -> Problem {
+    Problem::new(code, format!("{limit}; submit the job again later")).with_retry_after(ROOM_AFTER)
+}

@@ -1,0 +1,67 @@
+//! Finds the job that a request names.
+
+use std::time::SystemTime;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use uuid::Uuid;
+
+use super::errors;
+use crate::domain::{Client, ErrorCode};
+use crate::http::problem::Problem;
+use crate::http::state::Gateway;
+use crate::jobs::Job;
+use crate::storage::Storage;
+
+/// The ID in the path.
+pub type PathId = Result<Path<Uuid>, PathRejection>;
+
+/// Returns the job, if the client may see it. A job of another client is as if it did not exist.
+///
+/// # Errors
+/// `not_found`, `expired`, `jobs_unavailable`.
+pub async fn find(gateway: &Gateway, id: PathId, client: &Client) -> Result<Job, Problem> {
+    let Path(id) = id.map_err(|_| errors::absent())?;
+    let job = gateway.jobs.queue().job(id).await.map_err(|error| errors::unavailable(&error))?;
+    job.filter(|job| is_visible(&job.spec.client, client)).ok_or_else(|| gone(gateway, id))
+}
+
+/// The problem of an ID without a job: it has expired if it is old enough.
+fn gone(gateway: &Gateway, id: Uuid) -> Problem {
+    if Storage::is_older(id, gateway.jobs_ttl, SystemTime::now()) {
+        return Problem::new(ErrorCode::Expired, "the job with this ID has expired");
+    }
+    errors::absent()
+}
+
+/// Whether a client may see the jobs of an owner. Clients without a key are known by addresses, which change, so they see
+/// every job without a key whose ID they know.
+fn is_visible(owner: &Client, client: &Client) -> bool {
+    match (owner, client) {
+        (Client::Key(owner), Client::Key(client)) => owner == client,
+        (Client::Key(_), _) | (_, Client::Key(_)) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_with_a_key_is_visible_to_that_key_only() {
+        let key = |name: &str| Client::Key(name.into());
+        let address = |last: u8| Client::address([192, 0, 2, last].into());
+        for (owner, client, visible) in [
+            (key("a"), key("a"), true),
+            (key("a"), key("b"), false),
+            (key("a"), address(1), false),
+            (address(1), key("a"), false),
+            (address(1), address(1), true),
+            (address(1), address(2), true),
+            (Client::Local, address(1), true),
+        ] {
+            assert_eq!(is_visible(&owner, &client), visible, "{owner} {client}");
+        }
+    }
+}

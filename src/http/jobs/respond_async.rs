@@ -1,0 +1,70 @@
+//! `Prefer: respond-async` on a conversion: it becomes a job, unless it ends within the time that the client waits.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::document::path;
+use super::prefer::{PREFER, PREFERENCE_APPLIED, Prefer};
+use super::submit::{JobRequest, Submitted, accepted, check_rate, mark_replayed, submit};
+use super::{result, wait};
+use crate::http::convert::query::{ConvertQuery, Parameters};
+use crate::http::problem::Problem;
+use crate::http::state::{Gateway, Shared};
+use crate::jobs::{self, Priority};
+
+/// The path that keys for idempotency belong to; `/convert` is the same operation.
+const PATH: &str = "/v1/convert";
+
+/// Middleware of conversions: handles those that prefer it as jobs.
+pub async fn respond_async(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+    let prefer = Prefer::read(request.headers());
+    if !prefer.respond_async {
+        return next.run(request).await;
+    }
+    let query = Query::try_from_uri(request.uri());
+    let (parts, body) = request.into_parts();
+    let converted = convert(&gateway, query, &parts, body, prefer.wait.unwrap_or_default()).await;
+    let mut response = converted.into_response();
+    response.headers_mut().insert(header::VARY, HeaderValue::from(PREFER));
+    let applied = match prefer.wait {
+        Some(wait) => format!("respond-async, wait={}", wait.as_secs()),
+        None => "respond-async".to_owned(),
+    };
+    if let Ok(applied) = HeaderValue::from_str(&applied) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    response
+}
+
+/// Submits the conversion, and waits for its end. Responds as for the result if it has one or failed, else with the job.
+async fn convert(
+    gateway: &Gateway,
+    query: Result<Query<Parameters>, QueryRejection>,
+    parts: &Parts,
+    body: Body,
+    within: Duration,
+) -> Result<Response, Problem> {
+    let body = check_rate(&parts.extensions, body).await?;
+    let query = ConvertQuery::read(query)?;
+    let request = JobRequest { query, priority: Priority::default(), webhook_url: None, path: PATH };
+    let Submitted { job, replayed } = submit(gateway, request, parts, body).await?;
+    let waited = wait::until(gateway, job.clone(), within, |job| job.state.has_ended()).await;
+    // The job is accepted, even if it cannot be read at the moment.
+    let job = waited.ok().flatten().unwrap_or(job);
+    if !matches!(job.state, jobs::State::Succeeded | jobs::State::Failed) {
+        return Ok(accepted(&Submitted { job, replayed }));
+    }
+    let mut response = result::respond(gateway, &job, &parts.headers, &Method::POST).await.into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("{}/result", path(job.id))) {
+        response.headers_mut().insert(header::CONTENT_LOCATION, location);
+    }
+    mark_replayed(&mut response, replayed);
+    Ok(response)
+}

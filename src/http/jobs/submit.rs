@@ -1,0 +1,250 @@
+//! `POST /v1/jobs`: a model in, a job out.
+
+use std::future::Future;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+use url::Url;
+
+use super::document::{Document, path};
+use super::errors::{self, POLL_AFTER};
+use super::idempotency::{self, IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
+use crate::conversion;
+use crate::domain::ErrorCode;
+use crate::http::convert::query::{ConvertQuery, Parameters, cut};
+use crate::http::convert::receive::{ReceivedModel, receive};
+use crate::http::convert::response;
+use crate::http::middleware;
+use crate::http::middleware::rate_limit::{OverLimit, TookWork};
+use crate::http::middleware::request_id::RequestId;
+use crate::http::problem::Problem;
+use crate::http::state::{Gateway, Shared};
+use crate::http::upload;
+use crate::jobs::{Job, JobSpec, Jobs, Key, Priority, Submission, SubmitError};
+use crate::telemetry::otlp;
+
+/// The path that keys for idempotency belong to.
+const PATH: &str = "/v1/jobs";
+
+/// Parameters beside those of a conversion.
+const PRIORITY: &str = "priority";
+const WEBHOOK_URL: &str = "webhook_url";
+
+/// Longest URL of a webhook, in bytes.
+const MAX_URL: usize = 2048;
+
+/// What a request wants, apart from its model.
+pub struct JobRequest {
+    pub query: ConvertQuery,
+    pub priority: Priority,
+    pub webhook_url: Option<Url>,
+    /// The path that its key for idempotency belongs to.
+    pub path: &'static str,
+}
+
+/// A job that was submitted now, or earlier with the same key.
+pub struct Submitted {
+    pub job: Job,
+    pub replayed: bool,
+}
+
+/// Submit a job
+///
+/// Accepts a conversion for later, with the same body and options as `POST /convert`. The response is sent once the job
+/// is durable: it survives the end of any process. `links` lead to its state, its events and its result.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs")]
+pub async fn submit_job(
+    State(gateway): State<Shared>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = check_rate(&parts.extensions, body).await?;
+    let submitted = submit(&gateway, read_request(query)?, &parts, body).await?;
+    Ok(accepted(&submitted))
+}
+
+fn read_request(query: Result<Query<Parameters>, QueryRejection>) -> Result<JobRequest, Problem> {
+    let (query, [priority, webhook_url]) = ConvertQuery::read_with(query, [PRIORITY, WEBHOOK_URL])?;
+    let priority = match priority.as_deref() {
+        None => Priority::default(),
+        Some("low") => Priority::Low,
+        Some("normal") => Priority::Normal,
+        Some(other) => {
+            return Err(Problem::malformed(format!("priority takes low|normal, not {:?}", cut(other))));
+        }
+    };
+    let webhook_url = webhook_url.as_deref().map(parse_webhook).transpose()?;
+    Ok(JobRequest { query, priority, webhook_url, path: PATH })
+}
+
+fn parse_webhook(text: &str) -> Result<Url, Problem> {
+    let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL);
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| {
+        let detail = format!("webhook_url takes an http or https URL of at most {MAX_URL} characters");
+        Problem::malformed(detail)
+    })
+}
+
+/// Refuses a request above the rate limit. Cached results are exempt from the limit, but no job is one.
+pub async fn check_rate(extensions: &Extensions, body: Body) -> Result<Body, Problem> {
+    let Some(OverLimit(limit)) = extensions.get() else { return Ok(body) };
+    upload::discard(body).await;
+    Err(limit.clone())
+}
+
+/// Receives a model, and submits a job for it.
+///
+/// # Errors
+/// Those of [`receive`], of headers and of the queue.
+pub async fn submit(
+    gateway: &Gateway,
+    request: JobRequest,
+    parts: &Parts,
+    body: Body,
+) -> Result<Submitted, Problem> {
+    if let Some(url) = &request.webhook_url {
+        gateway.webhooks.check(url)?;
+    }
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
+    let reserved = match idempotency::key(&parts.headers)? {
+        Some(key) => {
+            let key = Key { client: client.clone(), path: request.path, key };
+            Some(ReservedKey::reserve(gateway.jobs.clone(), key).await?)
+        }
+        None => None,
+    };
+    let received = tokio::select! {
+        // A job needs no free place in the queue of conversions.
+        received = receive(gateway, &request.query, &client, &parts.headers, body, |_| Ok(())) => received,
+        () = gateway.shutdown.cancelling.cancelled() => Err(gateway.problem(conversion::stopping())),
+    };
+    let model = match received {
+        Ok(model) => model,
+        Err(problem) => {
+            if let Some(reserved) = reserved {
+                reserved.release().await;
+            }
+            return Err(problem);
+        }
+    };
+    let request_id = parts.extensions.get::<RequestId>().map_or("", RequestId::as_str);
+    let spec = JobSpec {
+        client,
+        priority: request.priority,
+        // `Jobs::submit` fills it in.
+        input: Vec::new(),
+        main: request.query.main,
+        target: request.query.target,
+        options: request.query.options,
+        bypass_cache: response::wants_fresh(&parts.headers),
+        webhook_url: request.webhook_url,
+        request_id: request_id.to_owned(),
+        trace_parent: otlp::trace_parent(),
+        retry_of: None,
+    };
+    match run_detached(record(gateway.jobs.clone(), spec, model, reserved)).await? {
+        Submission::New(job) => Ok(Submitted { job, replayed: false }),
+        Submission::Replayed(job) => Ok(Submitted { job, replayed: true }),
+        Submission::Refused(refusal) => Err(errors::refused(refusal)),
+    }
+}
+
+/// Records the job. The model's folder and the reservation of the key exist until it has ended.
+async fn record(
+    jobs: Jobs,
+    spec: JobSpec,
+    model: ReceivedModel,
+    reserved: Option<ReservedKey>,
+) -> Result<Submission, SubmitError> {
+    let content = reserved.as_ref().map(|reserved| reserved.with_content(fingerprint(&spec, &model.files)));
+    let submission = jobs.submit(spec, &model.files, content).await;
+    match reserved {
+        Some(reserved) if matches!(submission, Ok(Submission::New(_))) => reserved.used(),
+        Some(reserved) => reserved.release().await,
+        None => {}
+    }
+    submission
+}
+
+/// Runs work to its end, even if the client hangs up meanwhile: a model that was received is not thrown away halfway.
+///
+/// # Errors
+/// The problem of a job that could not be submitted.
+pub async fn run_detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SubmitError>> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::spawn(work.in_current_span()).await.map_err(|error| {
+        tracing::error!(%error, "the task that submits a job failed");
+        Problem::new(ErrorCode::Internal, "the job could not be submitted")
+    })?;
+    ended.map_err(errors::not_submitted)
+}
+
+/// The response to a submission: 202, with the job as it is now.
+pub fn accepted(Submitted { job, replayed }: &Submitted) -> Response {
+    let location = [(header::LOCATION, path(job.id))];
+    let mut response = (StatusCode::ACCEPTED, location, Json(Document::new(job))).into_response();
+    if !job.state.has_ended() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(POLL_AFTER.as_secs()));
+    }
+    mark_replayed(&mut response, *replayed);
+    response
+}
+
+/// Marks the response to a repeated request. Any other one took work, which counts for the rate limit.
+pub fn mark_replayed(response: &mut Response, replayed: bool) {
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    } else {
+        response.extensions_mut().insert(TookWork);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<JobRequest, ErrorCode> {
+        let uri = format!("/v1/jobs?output_format=glb&{query}").parse().unwrap();
+        read_request(Query::try_from_uri(&uri)).map_err(|problem| problem.error.code)
+    }
+
+    #[test]
+    fn priority_and_webhook_are_read_beside_the_options() {
+        let request =
+            read("priority=low&scale=2&webhook_url=https%3A%2F%2Fexample.com%2Fhook%3Fa%3D1").unwrap();
+        assert_eq!(request.priority, Priority::Low);
+        assert_eq!(request.webhook_url.unwrap().as_str(), "https://example.com/hook?a=1");
+        assert!((request.query.options.scale - 2.0).abs() < f64::EPSILON);
+        let request = read("priority=&webhook_url=").unwrap();
+        assert_eq!((request.priority, request.webhook_url), (Priority::Normal, None));
+    }
+
+    #[test]
+    fn wrong_priorities_and_webhooks_are_refused() {
+        let long = format!("webhook_url=https://example.com/{}", "a".repeat(MAX_URL));
+        for query in [
+            "priority=high",
+            "priority=low&priority=low",
+            "webhook_url=example.com",
+            "webhook_url=/hook",
+            "webhook_url=ftp://example.com/",
+            "webhook_url=file:///etc/passwd",
+            "webhook_url=http://",
+            "webhook_url=https://a b/",
+            &long,
+        ] {
+            let query = query.replace(' ', "%20");
+            assert_eq!(read(&query).err(), Some(ErrorCode::MalformedRequest), "{query}");
+        }
+        assert_eq!(read("webhook=x").err(), Some(ErrorCode::UnknownOption));
+    }
+}

@@ -1,0 +1,132 @@
+//! Sends commands and scripts over the shared connection.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use ::redis::{Client, Cmd, ConnectionInfo, FromRedisValue, ScriptInvocation};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::link::{CONNECT_WITHIN, Health, Link, Observer, Shared, connect, probe};
+use super::reconnect;
+use crate::config;
+
+/// Prefix of every key.
+pub const PREFIX: &str = "meshgate:";
+
+/// The shared connection. Clones are cheap.
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    /// Ends the thread when the last clone is dropped.
+    _end: Arc<oneshot::Sender<()>>,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.debug_struct("Redis").field("address", &self.shared.address).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Tries to connect for at most [`CONNECT_WITHIN`]. An unavailable Redis is logged, and retried in the background.
+    ///
+    /// # Errors
+    /// When the address is invalid, or no thread can be started.
+    pub async fn start(config: &config::Redis, observer: Observer) -> Result<Self, Error> {
+        let info = info(config)?;
+        let address = info.addr().to_string();
+        let shared = Arc::new(Shared::new(Client::open(info)?, address, observer));
+        let (runtime, end) = own_thread().map_err(|error| Error::Failed(error.to_string()))?;
+        let first = Arc::clone(&shared);
+        let _ = runtime.spawn(async move { first.try_to_connect().await }).await;
+        runtime.spawn(reconnect::keep(Arc::clone(&shared)));
+        Ok(Self { shared, runtime, _end: Arc::new(end) })
+    }
+
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Sends a command and returns its answer within [`super::ANSWER_WITHIN`]. Fails at once while Redis is unavailable.
+    ///
+    /// # Errors
+    /// When Redis is or becomes unavailable, or rejects this command.
+    pub async fn run<T: Reply>(&self, command: Cmd) -> Result<T, Error> {
+        let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
+        self.on_thread(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
+    }
+
+    /// Runs a script and returns its answer, like [`Redis::run`].
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn run_script<T: Reply>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
+        let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
+        self.on_thread(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
+    }
+
+    /// Runs `work` on the thread of the connection.
+    async fn on_thread<T: Reply>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.runtime.spawn(work).await.unwrap_or(Err(Error::Unavailable))
+    }
+}
+
+/// Types that answers convert to, and that can be sent between threads.
+pub trait Reply: FromRedisValue + Send + 'static {}
+
+impl<T: FromRedisValue + Send + 'static> Reply for T {}
+
+/// Starts a thread that ends when the returned sender is dropped.
+fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (end, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name("redis".to_owned()).spawn(move || {
+        let _ = runtime.block_on(ended);
+    })?;
+    Ok((handle, end))
+}
+
+/// Connects once and describes Redis: its version, its address and its response time.
+///
+/// # Errors
+/// Why Redis cannot be used.
+pub async fn examine(config: &config::Redis) -> Result<String, String> {
+    let info = info(config).map_err(|error| error.to_string())?;
+    let address = info.addr().to_string();
+    let found = async {
+        let mut connection = connect(&Client::open(info)?).await?;
+        let began = Instant::now();
+        probe(&mut connection).await?;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        // The user may lack the right to run INFO; the version is optional.
+        let about: String =
+            ::redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
+        let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("Redis");
+        Ok(format!("{version} at {address}, answers in {took:.1} ms"))
+    };
+    let found: Result<String, Error> =
+        timeout(2 * CONNECT_WITHIN, found).await.unwrap_or(Err(Error::TimedOut(2 * CONNECT_WITHIN)));
+    found.map_err(|error| format!("{address}: {error}"))
+}
+
+fn info(config: &config::Redis) -> Result<ConnectionInfo, Error> {
+    let info: ConnectionInfo = config.url.expose().parse()?;
+    let mut settings = info.redis_settings().clone();
+    if let Some(password) = &config.password {
+        settings = settings.set_password(password.expose());
+    }
+    // Commands are small and sent one at a time; Nagle's algorithm would delay them by 40 ms.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}

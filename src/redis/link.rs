@@ -1,0 +1,185 @@
+//! The link to Redis and its state: connects, probes, measures answers and decides whether Redis is available.
+
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, RedisResult, Script};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::error::Error;
+
+/// The key that is written to check that Redis accepts writes.
+const PROBE: &str = "meshgate:probe";
+/// Lifetime of that key, in milliseconds.
+const PROBE_LIFE: u32 = 60_000;
+
+/// Time limit of an answer: the most that Redis can delay a request. A healthy Redis answers within a millisecond; a
+/// machine that is busy with conversions needs more.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// Late answers in a row that make Redis unavailable. After the first one the keeper probes at once, so that the
+/// decision does not wait for further requests.
+const TOO_MANY_LATE: u32 = 3;
+
+/// Time limit for connecting, including TLS and the password. Only the start of the program waits for it.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// A callback for metrics, called with the outcome and the duration of each command.
+pub type Observer = Box<dyn Fn(&str, Duration) + Send + Sync>;
+
+/// The state of Redis.
+#[derive(Debug, Clone)]
+pub struct Health {
+    pub up: bool,
+    /// The start of this state.
+    pub since: Instant,
+    /// Why Redis is unavailable.
+    pub error: Option<String>,
+}
+
+/// What the client and the keeper share.
+pub struct Shared {
+    client: Client,
+    /// The address without a password.
+    pub address: String,
+    observer: Observer,
+    state: Mutex<State>,
+    /// Wakes the keeper after an error on the link.
+    pub doubt: Notify,
+}
+
+struct State {
+    /// `None` while Redis is unavailable.
+    link: Option<Link>,
+    /// The number of links so far.
+    links: u64,
+    /// Late answers in a row.
+    late: u32,
+    health: Health,
+}
+
+/// A connection that has passed the probe.
+#[derive(Clone)]
+pub struct Link {
+    pub connection: MultiplexedConnection,
+    /// The number of the link, which tells it from earlier and later ones.
+    pub number: u64,
+}
+
+/// Connects, authenticates and checks that Redis accepts writes.
+pub async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
+    let connecting = async {
+        // The time limits are applied here, not by the crate.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        in_time(probe(&mut connection)).await?;
+        Ok(connection)
+    };
+    timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))
+}
+
+/// Writes through a script, as callers do. A Redis that is full, read-only or denies this user scripts or writes
+/// counts as unavailable.
+pub async fn probe(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    const WRITE: &str = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
+    Script::new(WRITE).key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
+}
+
+/// Waits for an answer for at most [`ANSWER_WITHIN`].
+async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
+    let mut answer = pin!(answer);
+    if let Ok(answer) = timeout(ANSWER_WITHIN, answer.as_mut()).await {
+        return Ok(answer?);
+    }
+    // This thread itself may have been late on a busy machine. Then the answer has arrived and only needs to be read.
+    for _ in 0..3 {
+        yield_now().await;
+        if let Some(answer) = answer.as_mut().now_or_never() {
+            return Ok(answer?);
+        }
+    }
+    Err(Error::TimedOut(ANSWER_WITHIN))
+}
+
+impl Shared {
+    /// There is no link yet.
+    pub fn new(client: Client, address: String, observer: Observer) -> Self {
+        let health = Health { up: false, since: Instant::now(), error: None };
+        let state = Mutex::new(State { link: None, links: 0, late: 0, health });
+        Self { client, address, observer, state, doubt: Notify::new() }
+    }
+
+    pub fn health(&self) -> Health {
+        self.state().health.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn link(&self) -> Result<Link, Error> {
+        self.state().link.clone().ok_or(Error::Unavailable)
+    }
+
+    /// Waits for an answer, reports it to the observer, and updates the state of the link.
+    pub async fn settle<T>(
+        &self,
+        link: u64,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let answer = in_time(answer).await;
+        let outcome = answer.as_ref().map_or_else(Error::word, |_| "ok");
+        (self.observer)(outcome, began.elapsed());
+        self.judge(link, answer.as_ref().err());
+        answer
+    }
+
+    /// Updates the state after an answer, if its link is still in use.
+    fn judge(&self, link: u64, error: Option<&Error>) {
+        let mut state = self.state();
+        if state.link.as_ref().is_none_or(|current| current.number != link) {
+            return;
+        }
+        state.late = if let Some(Error::TimedOut(_)) = error { state.late + 1 } else { 0 };
+        let Some(error) = error.filter(|error| error.is_of_redis()) else { return };
+        if state.late == 0 || state.late >= TOO_MANY_LATE {
+            state.link = None;
+            self.mark_unavailable(&mut state, error);
+        }
+        self.doubt.notify_one();
+    }
+
+    /// Tries once to connect, and updates the state.
+    pub async fn try_to_connect(&self) {
+        let connected = connect(&self.client).await;
+        let mut state = self.state();
+        match connected {
+            Ok(connection) => {
+                tracing::info!(address = self.address, "redis connected");
+                state.links += 1;
+                state.late = 0;
+                state.link = Some(Link { connection, number: state.links });
+                state.health = Health { up: true, since: Instant::now(), error: None };
+            }
+            Err(error) => self.mark_unavailable(&mut state, &error),
+        }
+    }
+
+    /// Marks Redis as unavailable; logs the error unless it is the same as before.
+    fn mark_unavailable(&self, state: &mut State, error: &Error) {
+        let error = error.to_string();
+        let health = &mut state.health;
+        if health.error.as_ref() == Some(&error) {
+            return;
+        }
+        tracing::warn!(address = self.address, error, "redis unavailable; using in-process state");
+        let since = if health.up { Instant::now() } else { health.since };
+        *health = Health { up: false, since, error: Some(error) };
+    }
+}

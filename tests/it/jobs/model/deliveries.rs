@@ -1,0 +1,87 @@
+//! Webhooks that are taken and sent.
+
+use meshgate::jobs::job::Timestamp;
+use meshgate::jobs::{Attempt, NextAttempt};
+use proptest::sample::Index;
+
+use super::expected::Place;
+use super::run::Model;
+use super::step::Pick;
+use crate::jobs::AnyQueue;
+
+impl Model {
+    pub async fn take_delivery(&mut self, queue: &AnyQueue) {
+        let is_any_due = self.jobs.iter().any(|job| job.place() == Some(Place::Due));
+        let Some(delivery) = queue.take_delivery().await.unwrap() else {
+            assert!(!is_any_due, "no webhook is taken, but one is due");
+            return;
+        };
+        let number = self.number(delivery.job.id);
+        let job = &mut self.jobs[number];
+        assert_eq!(job.place(), Some(Place::Due), "{delivery:?}");
+        assert_eq!(delivery.job.state, job.state);
+        assert_eq!(Some(&delivery.url), job.seen.spec.webhook_url.as_ref());
+        assert_eq!(Some(delivery.occurred_at), job.seen.ended_at);
+        let webhook = job.webhook.as_mut().unwrap();
+        if let Some((id, token)) = webhook.taken {
+            assert_eq!(delivery.id, id);
+            assert!(delivery.token > token, "{delivery:?}");
+        }
+        if !webhook.redelivered {
+            assert_eq!(delivery.attempts as usize, webhook.attempts.len());
+        }
+        (webhook.place, webhook.taken) = (Place::Taken, Some((delivery.id, delivery.token)));
+        self.deliveries.push((number, delivery));
+    }
+
+    pub async fn end_attempt(&mut self, queue: &AnyQueue, pick: Pick, next: NextAttempt) -> Option<usize> {
+        let index = self.delivery(pick)?;
+        let is_held = self.is_held(index);
+        let (number, delivery) = &self.deliveries[index];
+        let error = (next != NextAttempt::Never).then(|| "could not connect".to_owned());
+        let attempt = Attempt { at: Timestamp(delivery.token), status: Some(503), error };
+        let answer = queue.end_attempt(delivery, attempt.clone(), next).await.unwrap();
+        assert_eq!(answer, is_held, "{delivery:?}");
+        if !is_held {
+            return None;
+        }
+        let webhook = self.jobs[*number].webhook.as_mut()?;
+        webhook.attempts.push(attempt);
+        webhook.place = match next {
+            NextAttempt::Never => Place::Over,
+            NextAttempt::After(pause) if pause.is_zero() => Place::Due,
+            NextAttempt::After(_) => Place::Later,
+        };
+        Some(*number)
+    }
+
+    pub async fn redeliver(&mut self, queue: &AnyQueue, index: Index) -> Option<usize> {
+        let number = self.any_job(index)?;
+        let job = &mut self.jobs[number];
+        let place = job.place();
+        // The trait does not say whether this interrupts an attempt that is being made.
+        if place == Some(Place::Taken) {
+            return None;
+        }
+        assert_eq!(queue.redeliver(job.id()).await.unwrap(), place.is_some());
+        place?;
+        let webhook = job.webhook.as_mut()?;
+        (webhook.place, webhook.redelivered) = (Place::Due, true);
+        Some(number)
+    }
+
+    /// Whether the delivery with this number is still leased.
+    fn is_held(&self, index: usize) -> bool {
+        let (number, delivery) = &self.deliveries[index];
+        let job = &self.jobs[*number];
+        let taken = job.webhook.as_ref().and_then(|webhook| webhook.taken);
+        job.place() == Some(Place::Taken) && taken == Some((delivery.id, delivery.token))
+    }
+
+    fn delivery(&self, pick: Pick) -> Option<usize> {
+        let all: Vec<usize> = (0..self.deliveries.len()).collect();
+        let held: Vec<usize> = all.iter().copied().filter(|index| self.is_held(*index)).collect();
+        let deliveries = if pick.held && !held.is_empty() { held } else { all };
+        (!deliveries.is_empty()).then(|| *pick.index.get(&deliveries))
+    }
+}

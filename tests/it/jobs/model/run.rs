@@ -1,0 +1,267 @@
+//! Takes steps, and compares each answer with the model.
+
+use meshgate::domain::{ErrorCode, Stage};
+use meshgate::jobs::{
+    Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Progress, Refusal, Removed, State,
+    Submission, Swept,
+};
+use proptest::sample::Index;
+use uuid::Uuid;
+
+use super::expected::{Expected, check_change};
+use super::keys::{Answer, Keys};
+use super::step::{How, KeyUse, Pick, Step};
+use super::take::Served;
+use super::{CLIENTS, TIGHT};
+use crate::jobs::{AnyQueue, client, failure, file, hook, result_of, spec_of};
+
+/// The expected content of a queue.
+#[derive(Default)]
+pub struct Model {
+    /// All jobs there ever were, in the order in which they were submitted.
+    pub jobs: Vec<Expected>,
+    /// All claims there ever were: the number of the job, and the token.
+    pub claims: Vec<(usize, u64)>,
+    /// All deliveries that were taken, with the number of the job.
+    pub deliveries: Vec<(usize, Delivery)>,
+    pub served: [Served; CLIENTS],
+    keys: Keys,
+}
+
+fn name(client: usize) -> String {
+    format!("client {client}")
+}
+
+fn key_of(of: usize, key: KeyUse) -> Key {
+    Key { client: client(&name(of)), path: "/v1/jobs", key: key.name.to_string() }
+}
+
+impl Model {
+    /// Takes a step; returns the number of the job whose record it may have changed.
+    pub async fn step(&mut self, queue: &AnyQueue, step: Step) -> Option<usize> {
+        match step {
+            Step::Submit { client, priority, bytes, webhook, key } => {
+                let input = vec![file("a", bytes), file("b", 0)];
+                let spec =
+                    JobSpec { priority, input, webhook_url: webhook.then(hook), ..spec_of(&name(client)) };
+                self.submit(queue, client, spec, key).await;
+                None
+            }
+            Step::Reserve { client, key } => {
+                let token = Uuid::from_u128(key.token);
+                let answer = queue.reserve(&key_of(client, key), token).await.unwrap();
+                self.keys.reserved(client, key, answer);
+                None
+            }
+            Step::Release { client, key } => {
+                queue.release(&key_of(client, key), Uuid::from_u128(key.token)).await.unwrap();
+                self.keys.released(client, key);
+                None
+            }
+            Step::Take => {
+                self.take(queue).await;
+                None
+            }
+            Step::Renew { claim, progress } => self.renew(queue, claim, progress).await,
+            Step::Finish { claim, how } => {
+                let (number, token) = self.claim(claim)?;
+                self.finish(queue, number, token, how).await
+            }
+            Step::GiveBack { claim, reason } => self.give_back(queue, claim, reason).await,
+            Step::Cancel { job } => {
+                self.cancel(queue, job).await;
+                None
+            }
+            Step::Remove { job } => {
+                self.remove(queue, job).await;
+                None
+            }
+            Step::Sweep => {
+                assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+                None
+            }
+            Step::List { client, state, size } => {
+                self.list(queue, client, state, size).await;
+                None
+            }
+            Step::TakeDelivery => {
+                self.take_delivery(queue).await;
+                None
+            }
+            Step::EndAttempt { delivery, next } => self.end_attempt(queue, delivery, next).await,
+            Step::Redeliver { job } => self.redeliver(queue, job).await,
+            Step::Reopen => {
+                self.keys.reopened();
+                None
+            }
+        }
+    }
+
+    /// Ends all jobs that have not ended.
+    pub async fn end_all(&mut self, queue: &AnyQueue) {
+        loop {
+            self.take(queue).await;
+            self.check(queue, None).await;
+            let Some(number) = self.jobs.iter().position(|job| job.is_in(State::Running)) else { break };
+            let token = self.jobs[number].token;
+            let changed = self.finish(queue, number, token, How::Succeeds).await;
+            self.check(queue, changed).await;
+        }
+        assert!(!self.jobs.iter().any(Expected::is_live));
+    }
+
+    pub fn number(&self, id: Uuid) -> usize {
+        self.jobs.iter().position(|job| job.id() == id).expect("nobody has submitted this job")
+    }
+
+    /// Any job there ever was.
+    pub fn any_job(&self, index: Index) -> Option<usize> {
+        (!self.jobs.is_empty()).then(|| index.index(self.jobs.len()))
+    }
+
+    fn claim(&self, pick: Pick) -> Option<(usize, u64)> {
+        let is_held = |(number, token): &(usize, u64)| self.jobs[*number].is_held(*token);
+        let held: Vec<(usize, u64)> = self.claims.iter().copied().filter(is_held).collect();
+        let claims = if pick.held && !held.is_empty() { &held } else { &self.claims };
+        (!claims.is_empty()).then(|| *pick.index.get(claims))
+    }
+
+    /// The answers that a submission without a key may have: any limit that is reached, or else a new job.
+    fn answers_without_key(&self, client: usize, bytes: u64) -> Vec<Answer> {
+        let (mut jobs, mut client_jobs, mut all_bytes, mut client_bytes) = (0, 0, bytes, bytes);
+        for job in self.jobs.iter().filter(|job| job.is_live()) {
+            let is_of_client = u64::from(job.client == client);
+            jobs += 1;
+            client_jobs += is_of_client;
+            all_bytes += job.seen.spec.bytes();
+            client_bytes += is_of_client * job.seen.spec.bytes();
+        }
+        let limits = [
+            (jobs >= TIGHT.jobs, Refusal::Jobs),
+            (client_jobs >= TIGHT.client_jobs, Refusal::ClientJobs),
+            (all_bytes > TIGHT.bytes, Refusal::Bytes),
+            (client_bytes > TIGHT.client_bytes, Refusal::ClientBytes),
+        ];
+        let reached = limits.into_iter().filter(|(is_reached, _)| *is_reached);
+        let refusals: Vec<Answer> = reached.map(|(_, refusal)| Answer::Refused(refusal)).collect();
+        if refusals.is_empty() { vec![Answer::New] } else { refusals }
+    }
+
+    async fn submit(&mut self, queue: &AnyQueue, client: usize, spec: JobSpec, key: Option<KeyUse>) {
+        let idempotency = key.map(|key| Idempotency {
+            key: key_of(client, key),
+            token: Uuid::from_u128(key.token),
+            fingerprint: blake3::hash(&[key.content]),
+        });
+        let mut allowed = self.answers_without_key(client, spec.bytes());
+        if let Some(key) = key {
+            allowed = self.keys.answers(client, key, allowed, |number| self.jobs[number].removed);
+        }
+        let number = self.jobs.len();
+        let new = NewJob { id: Uuid::now_v7(), spec, idempotency };
+        let answer = match queue.submit(new.clone()).await.unwrap() {
+            Submission::New(job) => {
+                assert_eq!((job.id, &job.spec), (new.id, &new.spec));
+                self.jobs.push(Expected::new(client, job));
+                Answer::New
+            }
+            Submission::Replayed(job) => {
+                let number = self.number(job.id);
+                assert_eq!(job, self.jobs[number].seen);
+                Answer::Replayed(number)
+            }
+            Submission::Refused(refusal) => Answer::Refused(refusal),
+        };
+        assert!(allowed.contains(&answer), "{answer:?} is none of {allowed:?}");
+        if let Some(key) = key {
+            self.keys.submitted(client, key, answer, number);
+        }
+    }
+
+    async fn renew(&mut self, queue: &AnyQueue, claim: Pick, with_progress: bool) -> Option<usize> {
+        let (number, token) = self.claim(claim)?;
+        let job = &self.jobs[number];
+        let progress = with_progress.then_some(Progress { stage: Stage::Packing, fraction: Some(0.5) });
+        let expected = match (job.is_held(token), job.to_cancel) {
+            (false, _) => Hold::Lost,
+            (true, true) => Hold::Cancelled,
+            (true, false) => Hold::Held,
+        };
+        assert_eq!(queue.renew(job.id(), token, progress).await.unwrap(), expected);
+        (expected != Hold::Lost && with_progress).then_some(number)
+    }
+
+    async fn finish(&mut self, queue: &AnyQueue, number: usize, token: u64, how: How) -> Option<usize> {
+        let job = &mut self.jobs[number];
+        let end = match how {
+            How::Succeeds => End::Succeeded(result_of(token)),
+            How::Fails => End::Failed(failure()),
+            How::IsCancelled => End::Cancelled,
+        };
+        let is_held = job.is_held(token);
+        assert_eq!(queue.finish(job.id(), token, end).await.unwrap(), is_held);
+        if !is_held {
+            return None;
+        }
+        match how {
+            How::Succeeds => job.end(State::Succeeded, None),
+            How::Fails if !job.to_cancel => job.end(State::Failed, Some(ErrorCode::EmptyModel)),
+            How::Fails | How::IsCancelled => job.end(State::Cancelled, None),
+        }
+        Some(number)
+    }
+
+    async fn give_back(&mut self, queue: &AnyQueue, claim: Pick, reason: GiveBack) -> Option<usize> {
+        let (number, token) = self.claim(claim)?;
+        let job = &mut self.jobs[number];
+        let is_held = job.is_held(token);
+        assert_eq!(queue.give_back(job.id(), token, reason).await.unwrap(), is_held);
+        if !is_held {
+            return None;
+        }
+        job.give_back(reason);
+        Some(number)
+    }
+
+    async fn cancel(&mut self, queue: &AnyQueue, index: Index) {
+        let Some(number) = self.any_job(index) else { return };
+        let job = &mut self.jobs[number];
+        let answer = queue.cancel(job.id()).await.unwrap();
+        assert_eq!(answer.is_some(), !job.removed);
+        let Some(answer) = answer else { return };
+        if job.state.has_ended() {
+            assert_eq!(answer, job.seen);
+        }
+        check_change(&job.seen, &answer);
+        job.cancel();
+        job.seen = answer;
+    }
+
+    async fn remove(&mut self, queue: &AnyQueue, index: Index) {
+        let Some(number) = self.any_job(index) else { return };
+        let job = &mut self.jobs[number];
+        let removed = Removed { id: job.id(), files: job.seen.spec.input.len(), token: job.token };
+        let expected = (!job.removed).then_some(removed);
+        assert_eq!(queue.remove(job.id()).await.unwrap(), expected);
+        job.removed = true;
+    }
+
+    async fn list(&self, queue: &AnyQueue, of: usize, state: Option<State>, size: usize) {
+        let (mut listed, mut before) = (Vec::new(), None);
+        loop {
+            let page = queue.list(&client(&name(of)), state, before, size).await.unwrap();
+            assert!(page.jobs.len() <= size, "{page:?}");
+            assert!(page.next.is_none() || page.next == page.jobs.last().map(|job| job.id), "{page:?}");
+            listed.extend(page.jobs);
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        let is_listed = |job: &&Expected| {
+            job.client == of && !job.removed && state.is_none_or(|state| job.state == state)
+        };
+        let expected = self.jobs.iter().rev().filter(is_listed).map(|job| &job.seen);
+        assert!(listed.iter().eq(expected), "{listed:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The queue in Redis.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meshgate::jobs::{Hint, Limits, RedisQueue, State};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{AnyQueue, Side, calling, record, spec_of, submit, succeed, take};
+use crate::gateway::LONG;
+use crate::redis::{RedisServer, settings};
+
+/// A server that persists its data and never evicts.
+pub struct RedisSide(RedisServer);
+
+impl RedisSide {
+    pub fn start() -> RedisSide {
+        RedisSide::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> RedisSide {
+        let lasting = ["--appendonly", "yes", "--maxmemory-policy", "noeviction"];
+        RedisSide(RedisServer::with(&[&lasting, arguments].concat()))
+    }
+}
+
+impl Side for RedisSide {
+    async fn open_with(&self, limits: Limits, lease: Duration) -> AnyQueue {
+        let queue = RedisQueue::open_with_lease(&settings(&self.0.url()), limits, lease).await;
+        Arc::new(queue.unwrap())
+    }
+}
+
+#[test]
+fn random_steps_match_the_model() {
+    super::model::compare(16, RedisSide::start);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_reach_other_processes() {
+    let side = RedisSide::start();
+    let (queue, other) = (side.open().await, side.open().await);
+    let began = Instant::now();
+    loop {
+        let mut hints = other.hints();
+        let id = submit(&queue, calling("a")).await.id;
+        succeed(&queue, &take(&queue).await).await;
+        let mut awaited = vec![Hint::Queued, Hint::Changed(id), Hint::Delivery];
+        let all_arrive = async {
+            while !awaited.is_empty() {
+                let hint = hints.recv().await.unwrap();
+                awaited.retain(|expected| *expected != hint);
+            }
+        };
+        // The other process may not have listened yet.
+        if timeout(Duration::from_secs(2), all_arrive).await.is_ok() {
+            return;
+        }
+        assert!(began.elapsed() < LONG, "never: {awaited:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_jobs_survive_a_killed_redis() {
+    let mut side = RedisSide::with(&["--appendfsync", "always"]);
+    let queue = side.open().await;
+    let mut jobs = Vec::new();
+    for _ in 0..20 {
+        submit(&queue, calling("a")).await;
+    }
+    for _ in 0..10 {
+        succeed(&queue, &take(&queue).await).await;
+    }
+    let claim = take(&queue).await;
+    for state in [State::Queued, State::Running, State::Succeeded] {
+        let client = &claim.job.spec.client;
+        jobs.extend(queue.list(client, Some(state), None, 100).await.unwrap().jobs);
+    }
+    assert_eq!(jobs.len(), 20);
+    drop(queue);
+    side.0.kill();
+    side.0.restart();
+    let queue = side.open().await;
+    for job in jobs {
+        assert_eq!(record(&queue, job.id).await, job);
+    }
+    succeed(&queue, &claim).await;
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 90, 11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_do_not_outlive_their_jobs() {
+    let side = RedisSide::start();
+    let queue = side.open().await;
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        for number in 0..20 {
+            let spec = spec_of(&format!("client {number} {}", Uuid::now_v7()));
+            let id = submit(&queue, spec).await.id;
+            if number < 10 {
+                succeed(&queue, &take(&queue).await).await;
+            }
+            queue.remove(id).await.unwrap().unwrap();
+        }
+        counts.push(side.0.keys().len());
+    }
+    assert_eq!(counts, [counts[0]; 3], "{:?}", side.0.keys());
+}

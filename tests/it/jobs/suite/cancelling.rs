@@ -1,0 +1,140 @@
+//! Jobs that their client cancels.
+
+use std::sync::Arc;
+
+use meshgate::domain::Stage;
+use meshgate::jobs::{End, GiveBack, Hold, Progress, State};
+
+use crate::jobs::{
+    BRIEF, LIMITS, Side, failure, finish, give_back, record, result_of, spec_of, submit, succeed,
+    sweep_until, take, take_this,
+};
+
+queues! {{
+    a_queued_job_is_cancelled_at_once
+    the_worker_of_a_running_job_learns_that_it_is_cancelled
+    a_job_to_be_cancelled_ends_as_cancelled_however_it_ends
+    a_job_to_be_cancelled_may_still_succeed
+    a_job_to_be_cancelled_is_cancelled_when_its_lease_ends
+    a_job_to_be_cancelled_is_never_queued_again
+    concurrent_take_and_cancel_agree
+    concurrent_success_and_cancel_agree
+}}
+
+async fn a_queued_job_is_cancelled_at_once(side: impl Side) {
+    let queue = side.open().await;
+    let (first, second) = (submit(&queue, spec_of("a")).await, submit(&queue, spec_of("a")).await);
+    let cancelled = queue.cancel(first.id).await.unwrap().unwrap();
+    assert_eq!(cancelled, record(&queue, first.id).await);
+    assert_eq!((cancelled.state, cancelled.attempts, cancelled.started_at), (State::Cancelled, 0, None));
+    assert_eq!(Some(cancelled.expires_at), cancelled.ended_at.map(|at| at.plus(LIMITS.ttl)));
+    assert_eq!(queue.position(first.id).await.unwrap(), None);
+    take_this(&queue, second.id).await;
+    assert_eq!(queue.take("a worker").await.unwrap(), None);
+    assert_eq!(queue.cancel(first.id).await.unwrap(), Some(cancelled));
+}
+
+async fn the_worker_of_a_running_job_learns_that_it_is_cancelled(side: impl Side) {
+    let (queue, client) = (side.open().await, side.open().await);
+    let id = submit(&queue, spec_of("a")).await.id;
+    let claim = take(&queue).await;
+    assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Held);
+    for _ in 0..2 {
+        let job = client.cancel(id).await.unwrap().unwrap();
+        assert_eq!((job.state, job.cancel_requested), (State::Running, true));
+        assert_eq!(record(&queue, id).await, job);
+        let progress = Progress { stage: Stage::Importing, fraction: None };
+        assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Cancelled);
+        assert_eq!(queue.renew(id, claim.token, Some(progress)).await.unwrap(), Hold::Cancelled);
+    }
+    assert!(finish(&queue, &claim, End::Cancelled).await);
+    assert_eq!(record(&queue, id).await.state, State::Cancelled);
+}
+
+async fn a_job_to_be_cancelled_ends_as_cancelled_however_it_ends(side: impl Side) {
+    let queue = side.open().await;
+    for end in [End::Failed(failure()), End::Cancelled] {
+        let id = submit(&queue, spec_of("a")).await.id;
+        let claim = take(&queue).await;
+        queue.cancel(id).await.unwrap().unwrap();
+        assert!(finish(&queue, &claim, end).await);
+        let job = record(&queue, id).await;
+        assert_eq!((job.state, job.error, job.result), (State::Cancelled, None, None));
+    }
+}
+
+async fn a_job_to_be_cancelled_may_still_succeed(side: impl Side) {
+    let queue = side.open().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let claim = take(&queue).await;
+    queue.cancel(id).await.unwrap().unwrap();
+    succeed(&queue, &claim).await;
+    let job = record(&queue, id).await;
+    assert_eq!((job.state, job.result), (State::Succeeded, Some(result_of(claim.token))));
+}
+
+async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_ends(side: impl Side) {
+    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+    let id = submit(&queue, spec_of("a")).await.id;
+    let claim = take(&brief).await;
+    queue.cancel(id).await.unwrap().unwrap();
+    let swept = sweep_until(&queue, "it ends", |swept| !swept.ended.is_empty()).await;
+    assert_eq!((swept.ended, swept.requeued), (vec![id], vec![]));
+    let job = record(&queue, id).await;
+    assert_eq!((job.state, job.error.as_ref()), (State::Cancelled, None));
+    assert!(!finish(&queue, &claim, End::Succeeded(result_of(claim.token))).await);
+    assert_eq!(record(&queue, id).await, job);
+}
+
+async fn a_job_to_be_cancelled_is_never_queued_again(side: impl Side) {
+    let queue = side.open().await;
+    for reason in
+        [GiveBack::Stopping, GiveBack::EngineUnavailable, GiveBack::StoreUnavailable, GiveBack::OutOfMemory]
+    {
+        let id = submit(&queue, spec_of("a")).await.id;
+        let claim = take_this(&queue, id).await;
+        queue.cancel(id).await.unwrap().unwrap();
+        assert!(give_back(&queue, &claim, reason).await);
+        let job = record(&queue, id).await;
+        assert_eq!((job.state, job.error), (State::Cancelled, None), "{reason:?}");
+        assert_eq!(queue.take("a worker").await.unwrap(), None);
+    }
+}
+
+async fn concurrent_take_and_cancel_agree(side: impl Side) {
+    let (queue, other) = (side.open().await, side.open().await);
+    for _ in 0..30 {
+        let id = submit(&queue, spec_of("a")).await.id;
+        let worker = {
+            let queue = Arc::clone(&queue);
+            tokio::spawn(async move { queue.take("a worker").await.unwrap() })
+        };
+        let answer = other.cancel(id).await.unwrap().unwrap();
+        let claim = worker.await.unwrap();
+        let job = record(&queue, id).await;
+        match claim {
+            None => assert_eq!((answer.state, job.state), (State::Cancelled, State::Cancelled)),
+            Some(claim) => {
+                assert_eq!((answer.state, job.state), (State::Running, State::Running));
+                assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Cancelled);
+                assert!(finish(&queue, &claim, End::Cancelled).await);
+            }
+        }
+    }
+}
+
+async fn concurrent_success_and_cancel_agree(side: impl Side) {
+    let (queue, other) = (side.open().await, side.open().await);
+    for _ in 0..30 {
+        let id = submit(&queue, spec_of("a")).await.id;
+        let claim = take_this(&queue, id).await;
+        let client = {
+            let other = Arc::clone(&other);
+            tokio::spawn(async move { other.cancel(id).await.unwrap().unwrap() })
+        };
+        succeed(&queue, &claim).await;
+        let answer = client.await.unwrap();
+        assert!(answer.state == State::Succeeded || answer.cancel_requested, "{answer:?}");
+        assert_eq!(record(&queue, id).await.state, State::Succeeded);
+    }
+}

@@ -1,0 +1,149 @@
+//! Limits of the jobs that are queued or running, and of the bytes of their models.
+
+use std::sync::Arc;
+
+use meshgate::jobs::{GiveBack, JobSpec, Limits, Refusal, Submission};
+use tokio::task::JoinSet;
+
+use crate::jobs::ways::{Handles, Way};
+use crate::jobs::{AnyQueue, HELD, LIMITS, Side, file, give_back, new_job, spec_of, submit, succeed, take};
+
+queues! {{
+    each_limit_is_exact
+    running_jobs_count
+    every_end_makes_room
+    a_removed_job_makes_room
+    a_model_beyond_a_limit_is_refused
+    concurrent_submissions_get_exactly_the_limit
+}}
+
+/// Three jobs of one client, with 10 bytes each, reach any of these limits.
+const EACH: [(Limits, Refusal); 4] = [
+    (Limits { jobs: 3, ..LIMITS }, Refusal::Jobs),
+    (Limits { client_jobs: 3, ..LIMITS }, Refusal::ClientJobs),
+    (Limits { bytes: 30, ..LIMITS }, Refusal::Bytes),
+    (Limits { client_bytes: 30, ..LIMITS }, Refusal::ClientBytes),
+];
+
+/// Whether the limit is counted for each client.
+fn is_of_client(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::ClientJobs | Refusal::ClientBytes)
+}
+
+async fn refusal(queue: &AnyQueue, spec: JobSpec) -> Option<Refusal> {
+    match queue.submit(new_job(spec)).await.unwrap() {
+        Submission::New(_) => None,
+        Submission::Refused(refusal) => Some(refusal),
+        Submission::Replayed(job) => panic!("{job:?}"),
+    }
+}
+
+/// Ends all queued jobs.
+async fn clear(queue: &AnyQueue) {
+    while let Some(claim) = queue.take("a worker").await.unwrap() {
+        succeed(queue, &claim).await;
+    }
+}
+
+async fn each_limit_is_exact(side: impl Side) {
+    for (limits, expected) in EACH {
+        let queue = side.open_with(limits, HELD).await;
+        // Files count together.
+        let several = JobSpec { input: vec![file("a", 4), file("b", 6)], ..spec_of("a") };
+        for spec in [spec_of("a"), several.clone(), spec_of("a")] {
+            assert_eq!(refusal(&queue, spec).await, None);
+        }
+        for spec in [spec_of("a"), several] {
+            assert_eq!(refusal(&queue, spec).await, Some(expected));
+        }
+        let of_other = (!is_of_client(expected)).then_some(expected);
+        assert_eq!(refusal(&queue, spec_of("b")).await, of_other);
+        // A job without bytes reaches only the limits of numbers.
+        let empty = JobSpec { input: vec![file("a", 0)], ..spec_of("a") };
+        let of_empty = matches!(expected, Refusal::Jobs | Refusal::ClientJobs).then_some(expected);
+        assert_eq!(refusal(&queue, empty).await, of_empty);
+        clear(&queue).await;
+        assert_eq!(queue.stats().await.unwrap().bytes, 0);
+    }
+}
+
+async fn running_jobs_count(side: impl Side) {
+    for (limits, expected) in EACH {
+        let queue = side.open_with(limits, HELD).await;
+        for _ in 0..3 {
+            submit(&queue, spec_of("a")).await;
+        }
+        let claim = take(&queue).await;
+        assert_eq!(refusal(&queue, spec_of("a")).await, Some(expected));
+        assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
+        assert_eq!(refusal(&queue, spec_of("a")).await, Some(expected));
+        let claim = take(&queue).await;
+        succeed(&queue, &claim).await;
+        submit(&queue, spec_of("a")).await;
+        assert_eq!(refusal(&queue, spec_of("a")).await, Some(expected));
+        clear(&queue).await;
+    }
+}
+
+async fn every_end_makes_room(side: impl Side) {
+    for limits in [Limits { client_jobs: 1, ..LIMITS }, Limits { bytes: 10, ..LIMITS }] {
+        let handles = Handles::open(&side, limits).await;
+        for way in Way::ALL {
+            let id = way.submit(&handles, spec_of("a")).await.id;
+            assert!(refusal(&handles.queue, spec_of("a")).await.is_some(), "{way:?}");
+            way.end(&handles, id).await;
+            for _ in 0..2 {
+                let room = refusal(&handles.queue, spec_of("a")).await;
+                assert_eq!(room, None, "{way:?}");
+                clear(&handles.queue).await;
+            }
+        }
+    }
+}
+
+async fn a_removed_job_makes_room(side: impl Side) {
+    for (limits, expected) in EACH {
+        let queue = side.open_with(limits, HELD).await;
+        let running = submit(&queue, spec_of("a")).await;
+        take(&queue).await;
+        let queued = submit(&queue, spec_of("a")).await;
+        submit(&queue, spec_of("a")).await;
+        for job in [running, queued] {
+            assert_eq!(refusal(&queue, spec_of("a")).await, Some(expected));
+            queue.remove(job.id).await.unwrap().unwrap();
+            submit(&queue, spec_of("a")).await;
+        }
+        assert_eq!(refusal(&queue, spec_of("a")).await, Some(expected));
+        clear(&queue).await;
+    }
+}
+
+async fn a_model_beyond_a_limit_is_refused(side: impl Side) {
+    for (limits, expected) in EACH {
+        if matches!(expected, Refusal::Jobs | Refusal::ClientJobs) {
+            continue;
+        }
+        let queue = side.open_with(limits, HELD).await;
+        let of_bytes = |bytes| JobSpec { input: vec![file("a", bytes)], ..spec_of("a") };
+        for bytes in [31, 1 << 33, i64::MAX as u64] {
+            assert_eq!(refusal(&queue, of_bytes(bytes)).await, Some(expected));
+        }
+        submit(&queue, of_bytes(30)).await;
+        clear(&queue).await;
+    }
+}
+
+async fn concurrent_submissions_get_exactly_the_limit(side: impl Side) {
+    for (limits, expected) in EACH {
+        let handles = [side.open_with(limits, HELD).await, side.open_with(limits, HELD).await];
+        let mut submissions = JoinSet::new();
+        for number in 0..40 {
+            let queue = Arc::clone(&handles[number % 2]);
+            submissions.spawn(async move { refusal(&queue, spec_of("a")).await });
+        }
+        let mut answers = submissions.join_all().await;
+        answers.retain(Option::is_some);
+        assert_eq!(answers, [Some(expected); 37]);
+        clear(&handles[0]).await;
+    }
+}
