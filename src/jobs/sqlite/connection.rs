@@ -14,15 +14,15 @@ use super::schema;
 /// 3.51.3. In earlier versions, two connections that write and checkpoint at the same time could damage the file.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// How often a lock that another process holds is tried again, and how long. SQLite's own pauses grow to 100 ms, in
-/// which a process that writes all the time would take the lock again.
+/// Interval at which a lock of another process is tried again, and the most tries. SQLite's own handler pauses up to
+/// 100 ms, and would rarely find the lock free while another process writes all the time.
 const TRY_EVERY: Duration = Duration::from_millis(1);
 const MAX_TRIES: i32 = 5000;
 
 /// Statements that a connection keeps prepared: more than there are.
 const PREPARED: usize = 100;
 
-/// To which the log is cut after it was written back, in bytes.
+/// Size to which SQLite cuts the log after writing it back, in bytes.
 const MAX_IDLE_LOG: u32 = 64 << 20;
 
 /// Only its owner may read the file; the files that SQLite makes beside it get the same mode.
@@ -109,8 +109,8 @@ fn wait_for_lock(tries: i32) -> bool {
     tries < MAX_TRIES
 }
 
-/// Repeats a step while another process has the file, which SQLite does not do while a process switches to a log or
-/// back.
+/// Repeats a step while another process has the file. SQLite itself does not wait while a process switches to a
+/// write-ahead log, or recovers it.
 fn patiently<T>(mut step: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let began = Instant::now();
     loop {

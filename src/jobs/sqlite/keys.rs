@@ -10,13 +10,13 @@ use crate::jobs::queue::{
     IDEMPOTENCY_LIFE, Idempotency, Key, RESERVATION_LIFE, Refusal, Reservation, Submission,
 };
 
-/// What is known of a key that is not free.
+/// The state of a key that is not free.
 enum Known {
     Reserved { token: Uuid },
     Used { job: Uuid, fingerprint: [u8; 32] },
 }
 
-/// A row, whether or not its time is over.
+/// A row, which may have expired.
 struct Found {
     token: Uuid,
     reserved_until: u64,
@@ -92,7 +92,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Returns what is known of a key; `None` if it is free. A key whose job was removed is free.
+    /// Returns the state of a key; `None` if it is free. A key whose job was removed is free.
     fn look_up(&self, key: &Key) -> rusqlite::Result<Option<Known>> {
         let found = find(
             self.sql,

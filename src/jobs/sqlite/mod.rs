@@ -10,14 +10,14 @@
 //!     └─────────────────────▶ reader.rs: one by one, and ─────┴── four times a second ◀──────────┘
 //! ```
 //!
-//! - **Durable:** the file has a write-ahead log, and SQLite waits until the log is on the disk before a caller gets its
-//!   answer. A process may be killed at any time; the next one to open the file finds each transaction whole or absent.
+//! - **Durable:** SQLite waits until its write-ahead log is on the disk before a caller gets its answer. A process may
+//!   be killed at any time; the next one to open the file finds each transaction whole or absent.
 //! - **One writer** in each process. SQLite lets one process write at a time; the others wait, for 5 s at most.
 //! - **A full disk** fails operations, which change nothing then. The next ones are tried as if nothing had happened.
 //! - **Leases** are measured by a clock that nobody can set, and end when the machine is started anew (`clock.rs`). The
-//!   clock of the wall decides only when jobs expire and when keys are forgotten.
-//! - **Who is next** is read from two indexes, however many jobs wait: the client with the fewest running jobs, and its
-//!   first job (`migrations/1.sql`). What limits count is kept, too.
+//!   wall clock decides only when jobs expire and when keys are forgotten.
+//! - **The next job** is found by two indexes, however many jobs wait: the client with the fewest running jobs, and its
+//!   first job (`migrations/1.sql`). The numbers that limits need are kept, not counted.
 
 mod clock;
 mod connection;
@@ -61,7 +61,7 @@ use crate::domain::Client;
 /// Hints that a receiver may be behind.
 const HINTS: usize = 1024;
 
-/// Transactions of one sweep, so that it ends although more and more is to be done.
+/// Most transactions of one sweep, so that it ends even if there is always more to do.
 const MAX_ROUNDS: usize = 16;
 
 /// Keeps jobs in a file.
@@ -82,7 +82,7 @@ impl SqliteQueue {
         Self::open_with(path, limits, LEASE, DELIVERY_LEASE, Clock::of_machine()?)
     }
 
-    /// Opens the file like [`SqliteQueue::open`], for tests: jobs and webhooks that it takes have leases of this length.
+    /// Opens the file like [`SqliteQueue::open`], for tests: jobs and webhooks that it takes are leased for this long.
     ///
     /// # Errors
     /// As [`SqliteQueue::open`].
@@ -143,7 +143,7 @@ impl SqliteQueue {
     ) -> Result<T, QueueError> {
         let (answer, answered) = oneshot::channel();
         let query: Query = Box::new(move |sql: &Connection| {
-            // Perhaps nobody wants to know any more.
+            // The caller may have given up.
             if !answer.is_closed() {
                 let _ = answer.send(work(sql));
             }
@@ -163,7 +163,7 @@ impl SqliteQueue {
             let (more, is_more) = match self.write(|step| step.sweep()).await {
                 Ok(done) => done,
                 Err(error) if round == 0 => return Err(error),
-                // The caller has to know what was done before.
+                // The caller needs the results of the earlier rounds.
                 Err(_) => break,
             };
             swept.requeued.extend(more.requeued);

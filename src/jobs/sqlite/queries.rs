@@ -1,4 +1,4 @@
-//! What is read without changing anything.
+//! Queries: they change nothing.
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -34,7 +34,7 @@ pub fn list(
     before: Option<Uuid>,
     size: usize,
 ) -> rusqlite::Result<Page> {
-    // All IDs are less, since their version is 7. One more job shows that there are more.
+    // Every ID is less than the largest UUID. One more row shows whether there are more jobs.
     let (before, most) = (before.unwrap_or(Uuid::max()), (size as i64).saturating_add(1));
     let mut statement = sql.prepare_cached(match state {
         None => {
@@ -60,7 +60,7 @@ pub fn list(
         count += 1;
         match record::read(row) {
             Ok(record) => page.jobs.push(record.job),
-            // By another version; its client can do nothing about it.
+            // Another version wrote it. One such job must not hide the others.
             Err(error) if is_unreadable(&error) => {}
             Err(error) => return Err(error),
         }
@@ -81,7 +81,7 @@ pub fn unknown(sql: &Connection, ids: &[Uuid]) -> rusqlite::Result<Vec<Uuid>> {
 }
 
 pub fn stats(sql: &Connection) -> rusqlite::Result<Stats> {
-    // All numbers at one time.
+    // So that all numbers are from the same moment.
     let transaction = sql.unchecked_transaction()?;
     let counted: Vec<(State, u64, u64)> =
         all(&transaction, "SELECT state, jobs, bytes FROM counts", [], |row| {

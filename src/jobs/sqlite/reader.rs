@@ -1,4 +1,4 @@
-//! The thread that reads. It also notices what other processes change, and gives hints about it.
+//! The thread that reads. It also notices changes by other processes, and sends hints about them.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::step::Context;
 use crate::jobs::job::State;
 use crate::jobs::queue::Hint;
 
-/// How often the thread looks whether another process has changed something. It costs microseconds.
+/// Interval at which the thread checks for changes by other processes. A check takes microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Queries that wait for the thread, at most.
@@ -56,7 +56,7 @@ async fn serve(connection: &Connection, context: &Context, mut waiting: mpsc::Re
     }
 }
 
-/// What hints were given about.
+/// The changes about which hints were sent.
 #[derive(Default)]
 struct Seen {
     /// Another number after each transaction of another connection.
@@ -71,7 +71,7 @@ impl Seen {
         Ok(Self { data_version, changes: number(sql, "SELECT changes FROM meta")? })
     }
 
-    /// Gives hints about the jobs that other processes have changed.
+    /// Sends hints about the jobs that other processes have changed.
     fn look(&mut self, sql: &Connection, context: &Context) -> rusqlite::Result<()> {
         let data_version = number(sql, "PRAGMA data_version")?;
         if data_version == self.data_version {

@@ -11,7 +11,7 @@ use super::statements::{execute, number};
 use crate::jobs::job::{Job, Progress, Timestamp};
 use crate::jobs::queue::{GiveBack, Hint, Limits, QueueError};
 
-/// What the threads of a queue share.
+/// The state that the threads of a queue share.
 #[derive(Debug)]
 pub struct Context {
     pub path: PathBuf,
@@ -38,7 +38,7 @@ pub struct Step<'a> {
     pub now: Timestamp,
     /// The time by the clock of leases.
     pub uptime: u64,
-    /// Given out once the changes count.
+    /// Sent once the changes count.
     pub hints: Vec<Hint>,
 }
 

@@ -8,7 +8,7 @@ use super::step::Step;
 use crate::jobs::job::{Job, State};
 use crate::jobs::queue::{Hint, NewJob, Refusal, Submission};
 
-/// What a client has, or all clients together: jobs that are queued or running, and the bytes of their models.
+/// The queued and running jobs of a client, or of all clients, and the bytes of their models.
 #[derive(Default)]
 struct Unfinished {
     jobs: u64,

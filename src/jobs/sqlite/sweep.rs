@@ -1,4 +1,4 @@
-//! What ends with time: leases, jobs, records, keys.
+//! Sweeping: leases, jobs, records and keys whose time is over.
 
 use rusqlite::params;
 
@@ -12,7 +12,7 @@ use crate::jobs::queue::{GiveBack, Swept};
 const AT_ONCE: usize = 250;
 
 impl Step<'_> {
-    /// Does a part of what there is to do; returns it, and whether there may be more.
+    /// Sweeps a limited number of rows; returns what was done, and whether there may be more.
     pub fn sweep(&mut self) -> rusqlite::Result<(Swept, bool)> {
         let mut swept = Swept::default();
         let lost = self.requeue_lost(&mut swept)?;
@@ -59,7 +59,7 @@ impl Step<'_> {
         Ok(old.len())
     }
 
-    /// Removes keys that are free, and clients without jobs whose turn it would be all the same.
+    /// Removes keys that are free again, and clients without jobs that would be next even as new clients.
     fn forget(&mut self) -> rusqlite::Result<()> {
         execute(
             self.sql,

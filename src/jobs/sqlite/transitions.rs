@@ -1,4 +1,4 @@
-//! From one state to the next.
+//! The transitions of jobs from one state to the next.
 
 use rusqlite::params;
 use uuid::Uuid;
@@ -22,8 +22,8 @@ impl Step<'_> {
             let Some(client) = client else { return Ok(None) };
             let first =
                 "SELECT seq FROM jobs WHERE client = ?1 AND rank IS NOT NULL ORDER BY rank, seq LIMIT 1";
-            let seq = self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))?;
-            // An unreadable job ends, and the next one is first.
+            let seq: i64 = self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))?;
+            // It could not be read, and has failed. The next job is first now.
             let Some(mut record) = self.load(seq)? else { continue };
             let at = self.time_for(&record.job);
             record.token += 1;
@@ -47,7 +47,7 @@ impl Step<'_> {
              WHERE id = ?1 AND token = ?2 AND state = 'running' AND leased_until > ?3
              RETURNING cancel_requested",
             params![id, token, self.uptime, self.uptime.saturating_add(self.context.job_lease)],
-            |row| row.get(0),
+            |row| row.get::<_, bool>(0),
         )?;
         let Some(is_cancelled) = is_cancelled else { return Ok(Hold::Lost) };
         if progress.is_some()

@@ -1,8 +1,8 @@
 //! The thread that writes.
 //!
-//! All operations that wait share one transaction, so that they wait for the disk once. Each has a savepoint of its own:
-//! one that fails changes nothing, and the others do not notice. Callers get their answers when the transaction is
-//! committed, which means that it is on the disk.
+//! Waiting operations share a transaction, so that they wait for the disk once. Each has its own savepoint: one that
+//! fails changes nothing, and does not affect the others. Callers get their answers after the commit, when the changes
+//! are on the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const AT_ONCE: usize = 64;
 /// Operations that wait for the thread, at most; the callers of further ones wait to have theirs accepted.
 const WAITING: usize = 1024;
 
-/// What an operation does.
+/// The work of an operation.
 type Work<T> = Box<dyn FnOnce(&mut Step<'_>) -> rusqlite::Result<T> + Send>;
 
-/// An operation, whatever its answer is.
+/// An operation with an answer of any type.
 pub trait Command: Send {
     /// Does the work. After an error, its changes are rolled back.
     fn run(&mut self, step: &mut Step<'_>) -> Result<(), QueueError>;
@@ -50,7 +50,7 @@ impl<T> Call<T> {
 
 impl<T: Send> Command for Call<T> {
     fn run(&mut self, step: &mut Step<'_>) -> Result<(), QueueError> {
-        // Nobody wants to know any more.
+        // The caller has given up.
         if self.answer.is_closed() {
             return Ok(());
         }

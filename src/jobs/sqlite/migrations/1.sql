@@ -22,11 +22,11 @@ CREATE TABLE counts (
 INSERT INTO counts VALUES
     ('queued', 0, 0), ('running', 0, 0), ('succeeded', 0, 0), ('failed', 0, 0), ('cancelled', 0, 0), ('expired', 0, 0);
 
--- Every client that has a job. One without jobs stays while its `served` still tells whose turn it is.
+-- Clients that have jobs. A client without jobs keeps its row for as long as `served` matters for whose turn it is.
 CREATE TABLE clients (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    -- All jobs of which there is a record.
+    -- Jobs in all states.
     jobs INTEGER NOT NULL DEFAULT 0,
     queued INTEGER NOT NULL DEFAULT 0,
     running INTEGER NOT NULL DEFAULT 0,
@@ -53,7 +53,7 @@ CREATE TABLE jobs (
     -- The number of the latest attempt, with those that do not count.
     token INTEGER NOT NULL DEFAULT 0,
     leased_until INTEGER,
-    -- Who took it last.
+    -- The worker that took it last, for people.
     worker TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
     memory_factor INTEGER NOT NULL DEFAULT 1,
@@ -80,7 +80,7 @@ CREATE INDEX jobs_changed ON jobs (changed);
 CREATE INDEX jobs_of_client ON jobs (client, id);
 CREATE INDEX jobs_of_client_by_state ON jobs (client, state, id);
 
--- What never changes, apart from the rest, which is written again with every change.
+-- The part of a job that never changes. In a table of its own, so that changes of the job do not write it again.
 CREATE TABLE specs (
     seq INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
     -- JSON.
@@ -94,9 +94,9 @@ CREATE VIEW records AS
 CREATE TABLE deliveries (
     job INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
     id BLOB NOT NULL,
-    -- When it may be taken: at once, after a pause, or when the lease of who sends it ends. NULL: never again.
+    -- When it may be taken: at once, after a pause, or when the lease of its sender ends. NULL: not any more.
     due_from INTEGER,
-    -- Increases when it is taken, and also when that ends, so that an old token fits nothing.
+    -- Increases when the webhook is taken and when the attempt ends, so that a token is valid for one attempt.
     token INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -108,7 +108,7 @@ CREATE TABLE keys (
     client TEXT NOT NULL,
     path TEXT NOT NULL,
     key TEXT NOT NULL,
-    -- Who has reserved it.
+    -- The token of the latest reservation.
     token BLOB NOT NULL,
     reserved_until INTEGER NOT NULL,
     -- The ID of the job, and the hash of the content, once it is used.

@@ -1,4 +1,4 @@
-//! What only this queue has to do. The tests of every queue are in `tests/it/jobs`.
+//! Tests of what is special to SQLite. `tests/it/jobs` tests what all queues have in common.
 
 mod file;
 mod leases;

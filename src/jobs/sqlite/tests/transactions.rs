@@ -122,7 +122,7 @@ fn all_fail_if_the_transaction_cannot_begin() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_not_begun() {
+fn an_operation_that_nobody_waits_for_is_skipped() {
     let (_folder, path) = new_file();
     let (mut connection, context, _hints) = connect(&path);
     let (command, answer) = submission(new_job("a"));
