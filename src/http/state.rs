@@ -21,6 +21,8 @@ use crate::storage::Storage;
 pub struct Gateway {
     pub service: Service,
     pub jobs: Jobs,
+    /// The Redis that keeps the jobs; `None` if this machine does.
+    pub jobs_redis: Option<Redis>,
     /// How long a job waits for its start, and is kept after its end.
     pub jobs_ttl: Duration,
     pub storage: Storage,
@@ -85,6 +87,7 @@ impl Gateway {
         let queue = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
         Arc::new(Self {
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
+            jobs_redis: None,
             jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),

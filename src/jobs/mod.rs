@@ -23,13 +23,18 @@
 mod attempt;
 pub mod job;
 pub mod queue;
+mod redis;
 mod service;
 mod worker;
 
-pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
-pub use queue::{
-    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page,
-    Pending, Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+pub use attempt::WorkerParts;
+pub use job::{
+    Attempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp,
 };
+pub use queue::{
+    Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,
+    QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+};
+pub use redis::RedisQueue;
 pub use service::{Jobs, SubmitError};
 pub use worker::{Worker, maintain};

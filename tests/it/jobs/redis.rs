@@ -80,7 +80,7 @@ async fn acknowledged_jobs_survive_a_killed_redis() {
     assert_eq!(jobs.len(), 20);
     drop(queue);
     side.0.kill();
-    side.0.again();
+    side.0.restart();
     let queue = side.open().await;
     for job in jobs {
         assert_eq!(record(&queue, job.id).await, job);
