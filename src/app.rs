@@ -14,7 +14,7 @@ use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::{make_private, try_file};
 use crate::intake::ModelLimits;
-use crate::jobs::{self, Jobs, SqliteQueue};
+use crate::jobs::{self, Jobs, Queue, RedisQueue, SqliteQueue};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::storage::Storage;
@@ -119,13 +119,16 @@ pub fn index(
     })
 }
 
-/// Opens the jobs of this machine, in `DATA_DIR`.
+/// Opens the jobs: in the Redis of `JOBS_REDIS_URL`, which is returned, too; without it, in `DATA_DIR`.
 ///
 /// # Errors
-/// A sentence, when the file cannot be used.
-pub fn jobs(config: &config::Jobs, engine: &Engine, storage: &Storage, spool: &Path) -> Result<Jobs, String> {
-    let base = data_dir(engine).unwrap_or_else(own_temporary);
-    make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
+/// A sentence, when that Redis is not fit to keep jobs, or the file cannot be used.
+pub async fn jobs(
+    config: &config::Jobs,
+    engine: &Engine,
+    storage: &Storage,
+    spool: &Path,
+) -> Result<(Jobs, Option<Redis>), String> {
     let limits = jobs::Limits {
         jobs: config.max_jobs,
         client_jobs: config.max_jobs / 2,
@@ -133,8 +136,16 @@ pub fn jobs(config: &config::Jobs, engine: &Engine, storage: &Storage, spool: &P
         client_bytes: config.max_bytes / 2,
         ttl: config.ttl,
     };
+    let jobs_in = |queue: Arc<dyn Queue>| Jobs::new(queue, storage.clone(), spool.to_owned());
+    if let Some(redis) = &config.redis {
+        let queue = RedisQueue::open(redis, limits, config.allow_volatile).await?;
+        let redis = queue.redis().clone();
+        return Ok((jobs_in(Arc::new(queue)), Some(redis)));
+    }
+    let base = data_dir(engine).unwrap_or_else(own_temporary);
+    make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
     let queue = SqliteQueue::open(&base.join("jobs.sqlite"), limits)?;
-    Ok(Jobs::new(Arc::new(queue), storage.clone(), spool.to_owned()))
+    Ok((jobs_in(Arc::new(queue)), None))
 }
 
 /// The base of work folders: below `DATA_DIR`, else in the user's cache folder, else in the temporary folder.

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use super::redis::Redis;
 use super::{Reader, settings};
 
-/// The limits of jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where jobs are kept, and their limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jobs {
+    /// The Redis that keeps them; `None`: this machine does.
+    pub redis: Option<Redis>,
+    /// Accepts a Redis that may lose jobs.
+    pub allow_volatile: bool,
     /// How long a job may wait for its start, and how long it is kept after its end.
     pub ttl: Duration,
     /// Unfinished jobs. One client may have half of them.
@@ -20,6 +25,8 @@ pub struct Jobs {
 impl Jobs {
     pub fn read(reader: &mut Reader) -> Jobs {
         Jobs {
+            redis: reader.given(&settings::JOBS_REDIS_URL).map(|url| Redis { url, password: None }),
+            allow_volatile: reader.read(&settings::ALLOW_VOLATILE_JOBS),
             ttl: reader.read(&settings::JOBS_TTL),
             max_jobs: reader.read(&settings::JOBS_LIMIT),
             max_bytes: reader.read(&settings::JOBS_MAX_SIZE),

@@ -300,6 +300,19 @@ settings! {
     }
 
     ["Jobs"]
+    #[secret]
+    JOBS_REDIS_URL: Secret {
+        takes: values::REDIS_URL,
+        default: Unset("none: jobs are kept in DATA_DIR"),
+        help: "the Redis that keeps jobs, so that processes share them: a URL like REDIS_URL; it must persist (appendonly yes) and never evict (maxmemory-policy noeviction)",
+        parse: values::redis_url,
+    }
+    ALLOW_VOLATILE_JOBS: bool {
+        takes: values::SWITCH,
+        default: Value("off"),
+        help: "accept a JOBS_REDIS_URL that evicts or does not persist, and thus may lose jobs",
+        parse: values::switch,
+    }
     JOBS_TTL: Duration {
         takes: values::LIFETIME,
         default: Value("86400"),

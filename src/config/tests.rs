@@ -54,7 +54,14 @@ fn development_defaults_are_as_documented() {
             presign: false,
         },
         cache: Some(Cache { duration: Duration::from_hours(1), max_bytes: 5 << 30 }),
-        jobs: Jobs { ttl: Duration::from_hours(24), max_jobs: 10_000, max_bytes: 20 << 30, share: 50 },
+        jobs: Jobs {
+            redis: None,
+            allow_volatile: false,
+            ttl: Duration::from_hours(24),
+            max_jobs: 10_000,
+            max_bytes: 20 << 30,
+            share: 50,
+        },
         webhooks: Webhooks::default(),
         server: Server {
             bind: address("127.0.0.1:5000"),
@@ -103,6 +110,7 @@ fn every_setting_in_the_table_is_read_once() {
     Engine::read(&mut reader);
     Storage::read(&mut reader);
     Cache::read(&mut reader);
+    Jobs::read(&mut reader);
     Server::read(&mut reader);
     Webhooks::read(&mut reader);
     Access::read(&mut reader);
@@ -139,6 +147,12 @@ const WRONG: &[(&str, &str)] = &[
     ("CACHE_DURATION", "0"),
     ("CACHE_MAX_SIZE", "-1"),
     ("PRESIGN_RESULTS", "maybe"),
+    ("JOBS_REDIS_URL", "http://:s3cret@cache"),
+    ("ALLOW_VOLATILE_JOBS", "maybe"),
+    ("JOBS_TTL", "1d"),
+    ("JOBS_LIMIT", "1"),
+    ("JOBS_MAX_SIZE", "1"),
+    ("JOBS_SHARE", "101"),
     ("WEBHOOK_SECRET", "not-a-secret"),
     ("WEBHOOK_ALLOW", "10.0.0.0/33"),
     ("TRUSTED_PROXIES", "proxy"),
@@ -166,7 +180,7 @@ fn every_invalid_value_is_reported_on_one_line() {
         let info = TABLE.iter().find(|info| info.name == *name).unwrap();
         let expected = match *name {
             "API_KEYS" => ": the key of pair 1 has fewer than 16 characters".to_owned(),
-            "REDIS_URL" => String::new(),
+            "REDIS_URL" | "JOBS_REDIS_URL" => String::new(),
             "WEBHOOK_SECRET" => ": secret 1 does not begin with whsec_".to_owned(),
             _ => format!(", not {value:?}"),
         };
@@ -266,6 +280,16 @@ fn a_bucket_secret_can_be_in_a_file() {
         lines,
         ["AWS_SECRET_ACCESS_KEY and AWS_SECRET_ACCESS_KEY_FILE are both set; unset one of them"]
     );
+}
+
+#[test]
+fn jobs_have_a_redis_of_their_own() {
+    let redis = load(&[("REDIS_URL", "redis://cache")]);
+    assert_eq!((redis.jobs.redis, redis.jobs.allow_volatile), (None, false));
+    let jobs = load(&[("JOBS_REDIS_URL", "redis://:s3cret@jobs"), ("ALLOW_VOLATILE_JOBS", "true")]);
+    let url = jobs.jobs.redis.map(|redis| redis.url.expose().to_owned());
+    assert_eq!((url.as_deref(), jobs.redis), (Some("redis://:s3cret@jobs"), None));
+    assert!(jobs.jobs.allow_volatile);
 }
 
 #[test]
@@ -462,9 +486,11 @@ fn secrets_are_not_shown() {
     assert!(shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains(KEY), "{shown}");
     let lines = wrong(&[("STORAGE_URL", &format!("s3://me:{KEY}@bucket"))]);
     assert!(lines[0].starts_with("STORAGE_URL takes ") && !lines[0].contains(KEY), "{lines:?}");
-    let config = load(&[("REDIS_URL", "redis://:s3cret@cache"), ("REDIS_PASSWORD_FILE", "")]);
-    let shown = format!("{config:?}");
-    assert!(shown.contains("Redis") && !shown.contains("s3cret"), "{shown}");
+    for name in ["REDIS_URL", "JOBS_REDIS_URL"] {
+        let config = load(&[(name, "redis://:s3cret@cache"), ("REDIS_PASSWORD_FILE", "")]);
+        let shown = format!("{config:?}");
+        assert!(shown.contains("Redis") && !shown.contains("s3cret"), "{shown}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::state::{Gateway, Shared};
 use crate::executor::Status as EngineStatus;
+use crate::redis;
 
 /// Paths of probes and metrics. They need no API key and work even when all regular connections are taken.
 pub const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
@@ -41,6 +42,10 @@ struct Checks {
     /// Present only if Redis is configured. Does not affect readiness: without Redis, the process uses its own state.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
+    /// State of the Redis that keeps jobs. Present only if one is configured for them. Does not affect readiness:
+    /// conversions work without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<&'static str>,
 }
 
 /// Check that the server is ready for requests
@@ -53,7 +58,8 @@ pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness
         engine: engine_status(&gateway, &gateway.service.converter().executor().status()),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
         storage: storage_status(&gateway),
-        redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { UNAVAILABLE }),
+        redis: gateway.redis.as_ref().map(|redis| redis_status(&redis.health())),
+        jobs: gateway.jobs_redis.as_ref().map(|redis| redis_status(&redis.health())),
     };
     let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -70,6 +76,10 @@ const UNAVAILABLE: &str = "away";
 
 fn storage_status(gateway: &Gateway) -> &'static str {
     gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
+}
+
+fn redis_status(health: &redis::Health) -> &'static str {
+    if health.up { OK } else { UNAVAILABLE }
 }
 
 fn engine_status(gateway: &Gateway, engine: &EngineStatus) -> &'static str {
@@ -95,6 +105,9 @@ pub struct Health {
     /// Present only if Redis is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<Redis>,
+    /// The Redis that keeps jobs. Present only if one is configured for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<Redis>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -120,6 +133,12 @@ struct Redis {
     for_seconds: u64,
 }
 
+impl Redis {
+    fn of(health: &redis::Health) -> Self {
+        Self { status: redis_status(health), for_seconds: health.since.elapsed().as_secs() }
+    }
+}
+
 /// Show the state of the server, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
@@ -129,8 +148,10 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let waiting = converter.waiting(&snapshot);
     let running = snapshot.running;
     let storage = storage_status(&gateway);
-    let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
-    let all_ok = engine == OK && storage == OK && redis.as_ref().is_none_or(|redis| redis.up);
+    let redis = gateway.redis.as_ref().map(|redis| Redis::of(&redis.health()));
+    let jobs = gateway.jobs_redis.as_ref().map(|redis| Redis::of(&redis.health()));
+    let redis_ok = [&redis, &jobs].into_iter().flatten().all(|redis| redis.status == OK);
+    let all_ok = engine == OK && storage == OK && redis_ok;
     let status = match (all_ok, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
@@ -149,9 +170,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         },
         queue: Queue { waiting, full: converter.admission().is_full() },
         storage,
-        redis: redis.map(|redis| Redis {
-            status: if redis.up { OK } else { UNAVAILABLE },
-            for_seconds: redis.since.elapsed().as_secs(),
-        }),
+        redis,
+        jobs,
     })
 }

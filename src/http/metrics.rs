@@ -16,8 +16,9 @@ use crate::telemetry::logging;
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let converter = gateway.service.converter();
     let engine = converter.executor().status();
-    let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
-    let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
+    let redis = [("redis", &gateway.redis), ("jobs", &gateway.jobs_redis)].into_iter();
+    let redis = redis.filter_map(|(name, redis)| Some((name, redis.as_ref()?.health().up)));
+    let backends = redis.chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let jobs = gateway.jobs.stats();
     let now = Now {
         ready: health::is_ready(&gateway, &engine),

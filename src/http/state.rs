@@ -23,6 +23,8 @@ pub struct Gateway {
     pub service: Service,
     pub jobs: Jobs,
     pub webhooks: Webhooks,
+    /// The Redis that keeps the jobs; `None` if this machine does.
+    pub jobs_redis: Option<Redis>,
     /// How long a job waits for its start, and is kept after its end.
     pub jobs_ttl: Duration,
     pub storage: Storage,
@@ -89,6 +91,7 @@ impl Gateway {
         Arc::new(Self {
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
             webhooks,
+            jobs_redis: None,
             jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),

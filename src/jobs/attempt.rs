@@ -12,14 +12,15 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
-use super::job::{InputFile, JobResult, Progress};
-use super::queue::{Claim, End, GiveBack, Hint, Hold, LEASE};
-use super::worker::Worker;
+use super::job::{GiveBack, InputFile, JobResult, Progress};
+use super::queue::{Claim, End, Hint, Hold, LEASE};
+use super::service::Jobs;
 use crate::config::CacheScope;
-use crate::conversion::{self, Accepts, Content, Converted, Input, Upload, UploadContent, blocking};
+use crate::conversion::{self, Accepts, Content, Converted, Input, Service, Upload, UploadContent, blocking};
 use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
+use crate::metrics::Metrics;
 use crate::storage;
 
 /// How often a lease is renewed, and the least time between two renewals that report progress.
@@ -29,8 +30,19 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// Pause before the queue is told again how a job ended, if it did not answer.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
+/// The parts of the program that run a job, and their settings.
+pub struct WorkerParts {
+    pub jobs: Jobs,
+    pub service: Service,
+    pub metrics: Arc<Metrics>,
+    /// Whether results belong to API keys.
+    pub cache_scope: CacheScope,
+    /// Time limit of one conversion.
+    pub timeout: Duration,
+}
+
 pub struct Attempt<'a> {
-    worker: &'a Worker,
+    parts: &'a WorkerParts,
     claim: &'a Claim,
     progress: Arc<Latest>,
 }
@@ -61,8 +73,8 @@ enum Interrupted {
 }
 
 impl<'a> Attempt<'a> {
-    pub fn new(worker: &'a Worker, claim: &'a Claim) -> Self {
-        Self { worker, claim, progress: Arc::default() }
+    pub fn new(parts: &'a WorkerParts, claim: &'a Claim) -> Self {
+        Self { parts, claim, progress: Arc::default() }
     }
 
     /// Runs the job and tells the queue how it ended.
@@ -73,7 +85,7 @@ impl<'a> Attempt<'a> {
         let job = &self.claim.job;
         tracing::info!(target_format = %job.spec.target, "a job begins");
         if let (1, Some(started)) = (self.claim.token, job.started_at) {
-            self.worker.metrics.job_waited(started.since(job.created_at));
+            self.parts.metrics.job_waited(started.since(job.created_at));
         }
         let began = Instant::now();
         let ended = tokio::select! {
@@ -96,11 +108,11 @@ impl<'a> Attempt<'a> {
             Ended::GiveBack(reason) => reason.word(),
             Ended::Lost => "lost",
         };
-        self.worker.metrics.job_attempt(word);
+        self.parts.metrics.job_attempt(word);
         let kept = self.tell(ended).await;
         if !kept {
             // Another attempt has the job; nobody refers to the objects of this one.
-            self.worker.jobs.remove_result(job.id, self.claim.token).await;
+            self.parts.jobs.remove_result(job.id, self.claim.token).await;
         }
         tracing::info!(
             outcome = if kept { word } else { "lost" },
@@ -127,7 +139,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn converted(&self) -> Result<JobResult, Failure> {
-        let Worker { jobs, service, cache_scope, timeout, .. } = self.worker;
+        let WorkerParts { jobs, service, cache_scope, timeout, .. } = self.parts;
         let spec = &self.claim.job.spec;
         let folder = service.converter().work().new_folder();
         let mut uploads = Vec::with_capacity(spec.input.len());
@@ -175,14 +187,14 @@ impl<'a> Attempt<'a> {
             // Only asked for by requests.
             Content::Elsewhere(_) | Content::Unchanged => return Err(model_gone().into()),
         };
-        let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.worker.jobs);
+        let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.parts.jobs);
         jobs.put_result(id, token, blob, report.as_deref()).await?;
         Ok(JobResult { info, token })
     }
 
     /// Renews the lease until it is lost or the job is cancelled.
     async fn keep_lease(&self) -> Interrupted {
-        let (queue, id) = (self.worker.jobs.queue(), self.claim.job.id);
+        let (queue, id) = (self.parts.jobs.queue(), self.claim.job.id);
         let mut hints = queue.hints();
         let (mut renewed, mut reported) = (Instant::now(), None);
         loop {
@@ -206,7 +218,7 @@ impl<'a> Attempt<'a> {
 
     /// Tells the queue how the attempt ended, until it answers or the lease is surely lost; returns whether it counts.
     async fn tell(&self, ended: Ended) -> bool {
-        let (queue, id, token) = (self.worker.jobs.queue(), self.claim.job.id, self.claim.token);
+        let (queue, id, token) = (self.parts.jobs.queue(), self.claim.job.id, self.claim.token);
         let began = Instant::now();
         loop {
             let told = match &ended {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::queue::{Attempt, GiveBack};
 use crate::cache::ResultInfo;
 use crate::conversion::Upload;
 use crate::domain::{Client, ConversionError, Format, Options, Stage};
@@ -150,6 +149,34 @@ pub struct Event {
     pub reason: Option<GiveBack>,
 }
 
+/// Why a job is queued again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GiveBack {
+    /// The worker stops. Not an attempt.
+    Stopping,
+    /// The worker has no engine. Not an attempt.
+    EngineUnavailable,
+    /// The store, or the disk of the worker, could not be used. Not an attempt.
+    StoreUnavailable,
+    /// It ran out of memory; the next attempt may use twice as much.
+    OutOfMemory,
+    /// The worker did not renew its lease. Only sweeps of the queue use it.
+    WorkerLost,
+}
+
+/// An attempt to deliver a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub at: Timestamp,
+    /// The status of the response, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// Why it failed; `None` if it was delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
 impl State {
     pub const ALL: [State; 6] =
         [State::Queued, State::Running, State::Succeeded, State::Failed, State::Cancelled, State::Expired];
@@ -186,6 +213,24 @@ impl JobSpec {
     /// Bytes of all files of the model.
     pub fn bytes(&self) -> u64 {
         self.input.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl GiveBack {
+    /// Whether the attempt counts.
+    pub const fn counts(self) -> bool {
+        matches!(self, GiveBack::OutOfMemory | GiveBack::WorkerLost)
+    }
+
+    /// The value of a metric's label.
+    pub const fn word(self) -> &'static str {
+        match self {
+            GiveBack::Stopping => "stopping",
+            GiveBack::EngineUnavailable => "engine_unavailable",
+            GiveBack::StoreUnavailable => "store_unavailable",
+            GiveBack::OutOfMemory => "out_of_memory",
+            GiveBack::WorkerLost => "worker_lost",
+        }
     }
 }
 

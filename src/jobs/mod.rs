@@ -23,15 +23,20 @@
 mod attempt;
 pub mod job;
 pub mod queue;
+mod redis;
 mod service;
 mod sqlite;
 mod worker;
 
-pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp};
-pub use queue::{
-    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page,
-    Pending, Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+pub use attempt::WorkerParts;
+pub use job::{
+    Attempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp,
 };
+pub use queue::{
+    Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,
+    QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+};
+pub use redis::RedisQueue;
 pub use service::{Jobs, SubmitError};
 pub use sqlite::SqliteQueue;
 pub use worker::{Worker, maintain};

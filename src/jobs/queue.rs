@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use super::job::{Job, JobResult, JobSpec, Progress, State, Timestamp};
+use super::job::{Attempt, GiveBack, Job, JobResult, JobSpec, Progress, State, Timestamp};
 use crate::domain::{Client, ConversionError};
 use crate::storage::Hash;
 
@@ -217,40 +216,6 @@ pub enum End {
     Cancelled,
 }
 
-/// Why a job is queued again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GiveBack {
-    /// The worker stops. Not an attempt.
-    Stopping,
-    /// The worker has no engine. Not an attempt.
-    EngineUnavailable,
-    /// The store, or the disk of the worker, could not be used. Not an attempt.
-    StoreUnavailable,
-    /// It ran out of memory; the next attempt may use twice as much.
-    OutOfMemory,
-    /// The worker did not renew its lease. Only [`Queue::sweep`] uses it.
-    WorkerLost,
-}
-
-impl GiveBack {
-    /// Whether the attempt counts.
-    pub const fn counts(self) -> bool {
-        matches!(self, GiveBack::OutOfMemory | GiveBack::WorkerLost)
-    }
-
-    /// The value of a metric's label.
-    pub const fn word(self) -> &'static str {
-        match self {
-            GiveBack::Stopping => "stopping",
-            GiveBack::EngineUnavailable => "engine_unavailable",
-            GiveBack::StoreUnavailable => "store_unavailable",
-            GiveBack::OutOfMemory => "out_of_memory",
-            GiveBack::WorkerLost => "worker_lost",
-        }
-    }
-}
-
 /// What a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -299,18 +264,6 @@ pub struct Delivery {
     pub attempts: u32,
     /// Increases with every take of this delivery.
     pub token: u64,
-}
-
-/// An attempt to deliver a webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    pub at: Timestamp,
-    /// The status of the response, if there was one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub status: Option<u16>,
-    /// Why it failed; `None` if it was delivered.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,12 +17,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::Jobs;
-use super::attempt::Attempt;
+use super::attempt::{Attempt, WorkerParts};
 use super::queue::Hint;
-use crate::config::CacheScope;
-use crate::conversion::Service;
-use crate::metrics::Metrics;
+use super::service::Jobs;
 use crate::telemetry;
 
 /// How often a worker looks for jobs, whatever hints there are.
@@ -33,13 +30,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs jobs in this process.
 pub struct Worker {
-    pub jobs: Jobs,
-    pub service: Service,
-    pub metrics: Arc<Metrics>,
-    /// Whether results belong to API keys.
-    pub cache_scope: CacheScope,
-    /// Time limit of one conversion.
-    pub timeout: Duration,
+    pub parts: WorkerParts,
     /// Jobs that may run or wait for a slot while requests wait.
     pub share: usize,
     /// Cancelled when no more jobs are to be taken.
@@ -51,7 +42,7 @@ impl Worker {
     pub async fn run(self) {
         let name = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
         let (worker, running, ended) = (Arc::new(self), TaskTracker::new(), Arc::new(Notify::new()));
-        let mut hints = worker.jobs.queue().hints();
+        let mut hints = worker.parts.jobs.queue().hints();
         let looking = async {
             loop {
                 let pause = worker.take_all(&name, &running, &ended).await;
@@ -75,7 +66,7 @@ impl Worker {
         ended: &Arc<Notify>,
     ) -> Option<Duration> {
         while self.has_room(running.len()) && !self.draining.is_cancelled() {
-            let claim = match self.jobs.queue().take(name).await {
+            let claim = match self.parts.jobs.queue().take(name).await {
                 Ok(claim) => claim?,
                 Err(error) => {
                     tracing::warn!(%error, "no job could be taken");
@@ -87,7 +78,7 @@ impl Worker {
             let span = telemetry::span!("job", %job, id = request, attempt = claim.job.attempts);
             let (worker, ended) = (Arc::clone(self), Arc::clone(ended));
             let attempt = async move {
-                let attempt = Attempt::new(&worker, &claim);
+                let attempt = Attempt::new(&worker.parts, &claim);
                 if attempt.run().await.is_err() {
                     // What this worker lacks, others may have.
                     tokio::select! {
@@ -104,7 +95,7 @@ impl Worker {
 
     /// Whether a job may be taken beside `running` ones.
     fn has_room(&self, running: usize) -> bool {
-        let admission = self.service.converter().admission();
+        let admission = self.parts.service.converter().admission();
         running < self.share || running < admission.workers() && admission.has_idle_worker()
     }
 }

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use super::error::Error;
 use super::link::{CONNECT_WITHIN, Health, Link, Observer, Shared, connect, probe};
 use super::reconnect;
+use super::subscription::Subscription;
+use super::terms::Terms;
 use crate::config;
 
 /// Prefix of every key.
@@ -40,21 +42,37 @@ impl Redis {
     /// # Errors
     /// When the address is invalid, or no thread can be started.
     pub async fn start(config: &config::Redis, observer: Observer) -> Result<Self, Error> {
+        Self::start_with(config, Terms::default(), observer).await
+    }
+
+    /// Like [`Redis::start`], on other terms.
+    ///
+    /// # Errors
+    /// As [`Redis::start`], and when Redis is unsuitable. If it becomes unsuitable later, it counts as unavailable.
+    pub async fn start_with(config: &config::Redis, terms: Terms, observer: Observer) -> Result<Self, Error> {
         let info = info(config)?;
         let address = info.addr().to_string();
-        let shared = Arc::new(Shared::new(Client::open(info)?, address, observer));
+        let shared = Arc::new(Shared::new(Client::open(info)?, address, terms, observer));
         let (runtime, end) = own_thread().map_err(|error| Error::Failed(error.to_string()))?;
         let first = Arc::clone(&shared);
-        let _ = runtime.spawn(async move { first.try_to_connect().await }).await;
+        let connected = runtime.spawn(async move { first.try_to_connect().await }).await;
+        if let Ok(Err(error @ Error::Unsuitable(_))) = connected {
+            return Err(error);
+        }
         runtime.spawn(reconnect::keep(Arc::clone(&shared)));
         Ok(Self { shared, runtime, _end: Arc::new(end) })
+    }
+
+    /// The address without a password.
+    pub fn address(&self) -> &str {
+        &self.shared.address
     }
 
     pub fn health(&self) -> Health {
         self.shared.health()
     }
 
-    /// Sends a command and returns its answer within [`super::ANSWER_WITHIN`]. Fails at once while Redis is unavailable.
+    /// Sends a command and returns its answer within the time limit. Fails at once while Redis is unavailable.
     ///
     /// # Errors
     /// When Redis is or becomes unavailable, or rejects this command.
@@ -70,6 +88,20 @@ impl Redis {
     pub async fn run_script<T: Reply>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
         self.on_thread(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
+    }
+
+    /// Subscribes to a channel, over a new connection.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached, or denies it.
+    pub async fn subscribe(&self, channel: &'static str) -> Result<Subscription, Error> {
+        let shared = Arc::clone(&self.shared);
+        let connecting = async move {
+            let opening = Subscription::open(&shared.client, channel, shared.terms.answer_within);
+            timeout(CONNECT_WITHIN, opening).await
+        };
+        let connected = self.runtime.spawn(connecting).await.map_err(|_| Error::Unavailable)?;
+        Ok(connected.map_err(|_| Error::TimedOut(CONNECT_WITHIN))??)
     }
 
     /// Runs `work` on the thread of the connection.
@@ -105,9 +137,10 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
     let info = info(config).map_err(|error| error.to_string())?;
     let address = info.addr().to_string();
     let found = async {
-        let mut connection = connect(&Client::open(info)?).await?;
+        let terms = Terms::default();
+        let mut connection = connect(&Client::open(info)?, &terms).await?;
         let began = Instant::now();
-        probe(&mut connection).await?;
+        probe(&mut connection, &terms).await?;
         let took = began.elapsed().as_secs_f64() * 1000.0;
         // The user may lack the right to run INFO; the version is optional.
         let about: String =

@@ -16,6 +16,12 @@ pub enum Error {
     /// The connection broke, or Redis cannot serve.
     #[error("{0}")]
     Failed(String),
+    /// The memory of Redis is full.
+    #[error("{0}")]
+    Full(String),
+    /// Redis works, but not in the way that its user needs.
+    #[error("{0}")]
+    Unsuitable(String),
     /// Redis works, but rejects this command.
     #[error("{0}")]
     Refused(String),
@@ -24,14 +30,14 @@ pub enum Error {
 impl Error {
     /// Whether the error concerns Redis as a whole, not only one command.
     pub(super) fn is_of_redis(&self) -> bool {
-        matches!(self, Error::TimedOut(_) | Error::Failed(_))
+        matches!(self, Error::TimedOut(_) | Error::Failed(_) | Error::Full(_))
     }
 
     /// The label for metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Error::TimedOut(_) => "late",
-            Error::Unavailable | Error::Failed(_) | Error::Refused(_) => "error",
+            _ => "error",
         }
     }
 }
@@ -47,6 +53,9 @@ impl From<RedisError> for Error {
             _ => error.to_string(),
         };
         let text = one_line(text.trim_end());
+        if error.code() == Some("OOM") {
+            return Error::Full(text);
+        }
         let of_the_command = match error.kind() {
             ErrorKind::Server(kind) => {
                 matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort)
@@ -72,6 +81,7 @@ mod tests {
         assert!(!of("WRONGTYPE", "Operation against a key").is_of_redis());
         for code in ["OOM", "MISCONF", "NOAUTH", "BUSY", "READONLY"] {
             assert!(of(code, "").is_of_redis(), "{code}");
+            assert_eq!(matches!(of(code, ""), Error::Full(_)), code == "OOM");
         }
         assert!(!Error::from(RedisError::from((ErrorKind::UnexpectedReturnType, "no number"))).is_of_redis());
         assert!(Error::from(RedisError::from((ErrorKind::AuthenticationFailed, ""))).is_of_redis());

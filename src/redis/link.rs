@@ -5,22 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, RedisResult, Script};
+use ::redis::{AsyncConnectionConfig, Client, RedisResult, Script, cmd};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::error::Error;
+use super::terms::Terms;
 
 /// The key that is written to check that Redis accepts writes.
 const PROBE: &str = "meshgate:probe";
 /// Lifetime of that key, in milliseconds.
 const PROBE_LIFE: u32 = 60_000;
-
-/// Time limit of an answer: the most that Redis can delay a request. A healthy Redis answers within a millisecond; a
-/// machine that is busy with conversions needs more.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// Late answers in a row that make Redis unavailable. After the first one the keeper probes at once, so that the
 /// decision does not wait for further requests.
@@ -44,9 +41,10 @@ pub struct Health {
 
 /// What the client and the keeper share.
 pub struct Shared {
-    client: Client,
+    pub client: Client,
     /// The address without a password.
     pub address: String,
+    pub terms: Terms,
     observer: Observer,
     state: Mutex<State>,
     /// Wakes the keeper after an error on the link.
@@ -71,29 +69,40 @@ pub struct Link {
     pub number: u64,
 }
 
-/// Connects, authenticates and checks that Redis accepts writes.
-pub async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
+/// Connects, authenticates and checks that Redis meets the terms.
+pub async fn connect(client: &Client, terms: &Terms) -> Result<MultiplexedConnection, Error> {
     let connecting = async {
         // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        in_time(probe(&mut connection)).await?;
+        in_time(terms.answer_within, probe(&mut connection, terms)).await?;
+        in_time(terms.answer_within, check(&mut connection, terms)).await?.map_err(Error::Unsuitable)?;
         Ok(connection)
     };
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))
 }
 
-/// Writes through a script, as callers do. A Redis that is full, read-only or denies this user scripts or writes
-/// counts as unavailable.
-pub async fn probe(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+/// Writes through a script, as callers do. A Redis that is read-only, or denies this user scripts or writes, counts as
+/// unavailable; so does one whose memory is full, unless the terms allow it.
+pub async fn probe(connection: &mut MultiplexedConnection, terms: &Terms) -> RedisResult<()> {
     const WRITE: &str = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
-    Script::new(WRITE).key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
+    // A write that needs no memory.
+    const DELETE: &str = "return redis.call('DEL', KEYS[1])";
+    let script = Script::new(if terms.works_when_full { DELETE } else { WRITE });
+    script.key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
 }
 
-/// Waits for an answer for at most [`ANSWER_WITHIN`].
-async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
+/// Runs the check of the terms; its error says why Redis cannot be used.
+async fn check(connection: &mut MultiplexedConnection, terms: &Terms) -> RedisResult<Result<(), String>> {
+    let Some(check) = &terms.check else { return Ok(Ok(())) };
+    let about: String = cmd("INFO").query_async(connection).await?;
+    Ok(check(&about))
+}
+
+/// Waits for an answer for at most `limit`.
+async fn in_time<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
     let mut answer = pin!(answer);
-    if let Ok(answer) = timeout(ANSWER_WITHIN, answer.as_mut()).await {
+    if let Ok(answer) = timeout(limit, answer.as_mut()).await {
         return Ok(answer?);
     }
     // This thread itself may have been late on a busy machine. Then the answer has arrived and only needs to be read.
@@ -103,15 +112,15 @@ async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, E
             return Ok(answer?);
         }
     }
-    Err(Error::TimedOut(ANSWER_WITHIN))
+    Err(Error::TimedOut(limit))
 }
 
 impl Shared {
     /// There is no link yet.
-    pub fn new(client: Client, address: String, observer: Observer) -> Self {
+    pub fn new(client: Client, address: String, terms: Terms, observer: Observer) -> Self {
         let health = Health { up: false, since: Instant::now(), error: None };
         let state = Mutex::new(State { link: None, links: 0, late: 0, health });
-        Self { client, address, observer, state, doubt: Notify::new() }
+        Self { client, address, terms, observer, state, doubt: Notify::new() }
     }
 
     pub fn health(&self) -> Health {
@@ -133,7 +142,7 @@ impl Shared {
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        let answer = in_time(answer).await;
+        let answer = in_time(self.terms.answer_within, answer).await;
         let outcome = answer.as_ref().map_or_else(Error::word, |_| "ok");
         (self.observer)(outcome, began.elapsed());
         self.judge(link, answer.as_ref().err());
@@ -147,7 +156,7 @@ impl Shared {
             return;
         }
         state.late = if let Some(Error::TimedOut(_)) = error { state.late + 1 } else { 0 };
-        let Some(error) = error.filter(|error| error.is_of_redis()) else { return };
+        let Some(error) = error.filter(|error| self.terms.is_of_redis(error)) else { return };
         if state.late == 0 || state.late >= TOO_MANY_LATE {
             state.link = None;
             self.mark_unavailable(&mut state, error);
@@ -156,8 +165,8 @@ impl Shared {
     }
 
     /// Tries once to connect, and updates the state.
-    pub async fn try_to_connect(&self) {
-        let connected = connect(&self.client).await;
+    pub async fn try_to_connect(&self) -> Result<(), Error> {
+        let connected = connect(&self.client, &self.terms).await;
         let mut state = self.state();
         match connected {
             Ok(connection) => {
@@ -166,8 +175,12 @@ impl Shared {
                 state.late = 0;
                 state.link = Some(Link { connection, number: state.links });
                 state.health = Health { up: true, since: Instant::now(), error: None };
+                Ok(())
             }
-            Err(error) => self.mark_unavailable(&mut state, &error),
+            Err(error) => {
+                self.mark_unavailable(&mut state, &error);
+                Err(error)
+            }
         }
     }
 
@@ -178,7 +191,7 @@ impl Shared {
         if health.error.as_ref() == Some(&error) {
             return;
         }
-        tracing::warn!(address = self.address, error, "redis unavailable; using in-process state");
+        tracing::warn!(address = self.address, error, "redis unavailable; {}", self.terms.without);
         let since = if health.up { Instant::now() } else { health.since };
         *health = Health { up: false, since, error: Some(error) };
     }

@@ -1,7 +1,8 @@
 //! The Redis that several processes share: one multiplexed connection for each process.
 //!
 //! Redis holds only data that may be lost at any time; callers fall back to the state of their process. Every key
-//! begins with `meshgate:` and expires:
+//! begins with `meshgate:` and expires. Jobs are the exception: they are durable, and live in the Redis
+//! of `JOBS_REDIS_URL`. Their keys begin with `meshgate:{jobs}:`; `jobs::redis` lists them. The others are:
 //!
 //! ```text
 //!  meshgate:probe                    text         written by every process to check that it can; a minute
@@ -37,7 +38,11 @@ mod client;
 mod error;
 mod link;
 mod reconnect;
+mod subscription;
+mod terms;
 
 pub use client::{PREFIX, Redis, Reply, examine};
 pub use error::Error;
-pub use link::{ANSWER_WITHIN, CONNECT_WITHIN, Health, Observer};
+pub use link::{CONNECT_WITHIN, Health, Observer};
+pub use subscription::Subscription;
+pub use terms::{ANSWER_WITHIN, Terms};

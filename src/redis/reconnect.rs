@@ -30,7 +30,7 @@ pub async fn keep(shared: Arc<Shared>) {
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        shared.try_to_connect().await;
+        let _ = shared.try_to_connect().await;
     }
 }
 
@@ -42,7 +42,7 @@ async fn watch(shared: &Shared, link: Link) {
         // An error in a request wakes the keeper early.
         let _ = timeout(TRY_EVERY, shared.doubt.notified()).await;
         if in_use() {
-            let _ = shared.settle(number, probe(&mut connection)).await;
+            let _ = shared.settle(number, probe(&mut connection, &shared.terms)).await;
         }
     }
 }

@@ -70,6 +70,8 @@ MUST_NOT_KNOW = {
     ),
     "metrics": Rule(f"crate::executor crate::intake crate::repack {SERVER} {TERMINAL}", "crate::executor::stats"),
     "conversion": Rule(f"crate::executor::local redis object_store {SERVER} {TERMINAL}"),
+    "jobs": Rule(f"{SERVER} {TERMINAL}"),
+    "webhooks": Rule(f"crate::jobs::redis crate::jobs::sqlite redis rusqlite {SERVER} {TERMINAL}"),
     "http": Rule(
         "crate::executor crate::repack crate::inspect crate::intake crate::formats std::process "
         f"redis object_store {TERMINAL} {CLUSTER}",
@@ -398,6 +400,8 @@ def test_forbidden_names_are_detected():
         ("executor__task", "const F: Format = Format::Fbx;", "crate::domain::format::Format::Fbx"),
         ("storage__keys", "use crate::domain::Report;", "crate::domain::report::Report"),
         ("cache__entry", "use axum::body::Body;", "axum::body::Body"),
+        ("jobs__service", "use axum::http::HeaderMap;", "axum::http::HeaderMap"),
+        ("webhooks__payload", "use crate::jobs::RedisQueue;", "crate::jobs::redis::queue::RedisQueue"),
         ("redis__reconnect", "use crate::domain::Client;", "crate::domain::client::Client"),
     ]:
         here = show(("crate", *name.split("__")))

@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
-use crate::jobs::{self, Worker};
+use crate::jobs::{self, Worker, WorkerParts};
 use crate::metrics::Metrics;
 use crate::rate_limit::{Limiter, MemoryLimiter, RedisLimiter};
 use crate::shutdown::{self, Shutdown};
@@ -156,7 +156,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     };
     let index = app::index(config.cache, &storage, redis.as_ref());
     let spool = converter.work().path();
-    let jobs = app::jobs(&config.jobs, &config.engine, &storage, spool).map_err(Failure::Failed)?;
+    let (jobs, jobs_redis) =
+        app::jobs(&config.jobs, &config.engine, &storage, spool).await.map_err(Failure::Failed)?;
     let webhooks = Webhooks::new(&config.webhooks, Arc::clone(jobs.queue()), Arc::clone(&metrics));
     let webhooks = webhooks.map_err(Failure::Failed)?;
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
@@ -164,6 +165,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
         jobs,
         webhooks,
+        jobs_redis,
         jobs_ttl: config.jobs.ttl,
         storage,
         metrics,
@@ -181,11 +183,13 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
 
 fn worker(gateway: &Gateway, config: &Config) -> Worker {
     Worker {
-        jobs: gateway.jobs.clone(),
-        service: gateway.service.clone(),
-        metrics: Arc::clone(&gateway.metrics),
-        cache_scope: config.access.cache_scope,
-        timeout: config.server.timeout,
+        parts: WorkerParts {
+            jobs: gateway.jobs.clone(),
+            service: gateway.service.clone(),
+            metrics: Arc::clone(&gateway.metrics),
+            cache_scope: config.access.cache_scope,
+            timeout: config.server.timeout,
+        },
         share: (config.server.workers * config.jobs.share).div_ceil(100).max(1),
         draining: gateway.shutdown.draining.clone(),
     }

@@ -44,6 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     // A misspelled name may explain a missing setting.
     let config = reader.finish(config).inspect_err(|_| warn(&warnings))?;
     warnings.extend(container_memory::warning(&config));
+    warnings.extend(unshared_jobs(&config));
     let storage = storage.map_err(Failure::Usage)?;
     if args.check {
         warn(&warnings);
@@ -51,4 +52,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     gateway::run(&config, storage, &warnings)
+}
+
+/// A warning if processes share a Redis, but not their jobs.
+fn unshared_jobs(config: &Config) -> Option<String> {
+    (config.redis.is_some() && config.jobs.redis.is_none()).then(|| {
+        "REDIS_URL or REDIS_HOST is set, but JOBS_REDIS_URL is not: jobs are kept by this process only, and other \
+         processes do not find them; set JOBS_REDIS_URL to a Redis that persists and never evicts"
+            .to_owned()
+    })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::RedisServer;
-use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::gateway::{Gateway, TRIANGLE, scrape, until};
 
 const NO_ENGINE: (&str, &str) = ("BLENDER_PYTHON", "/bin/false");
 
@@ -51,6 +51,51 @@ async fn a_wrong_password_is_logged_once_at_start() {
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("it does not let this user in with this password"), "{said:?}");
     assert!(lines_of_the_log(folder.path(), "-secret").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_report_the_redis_that_keeps_jobs() {
+    let mut server = RedisServer::with(&["--appendonly", "yes"]);
+    let gateway = Gateway::start(&[("JOBS_REDIS_URL", &server.url())]);
+    for (status, health, up) in [("ok", "healthy", 1), ("away", "degraded", 0), ("ok", "healthy", 1)] {
+        gateway.until_says("/readyz", status, |ready| ready["checks"]["jobs"] == status).await;
+        let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
+        assert_eq!(ready.status(), 200);
+        let ready: serde_json::Value = ready.json().await.unwrap();
+        assert_eq!((&ready["status"], ready["checks"].get("redis")), (&"ok".into(), None));
+        let found = gateway.json("/health").await;
+        assert_eq!((&found["status"], &found["jobs"]["status"]), (&health.into(), &status.into()));
+        let line = format!("\nmeshgate_backend_up{{backend=\"jobs\"}} {up}\n");
+        assert!(scrape(&gateway).await.contains(&line));
+        if up == 1 {
+            server.kill();
+        } else {
+            server.restart();
+        }
+    }
+}
+
+#[test]
+fn a_redis_that_may_lose_jobs_must_be_allowed() {
+    let server = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let output = meshgate(&["serve"], &[("JOBS_REDIS_URL", &server.url()), ("DATA_DIR", data)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("set appendonly yes, or allow this with ALLOW_VOLATILE_JOBS=true"), "{said}");
+    Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url()), ("ALLOW_VOLATILE_JOBS", "true")]);
+}
+
+#[test]
+fn a_redis_without_jobs_is_warned_about() {
+    let warns = |variables: &[(&str, &str)]| {
+        let said = meshgate(&["serve", "--check"], variables).stderr;
+        String::from_utf8(said).unwrap().contains("JOBS_REDIS_URL is not")
+    };
+    let (redis, jobs) = (("REDIS_URL", "redis://cache"), ("JOBS_REDIS_URL", "redis://jobs"));
+    assert!(warns(&[redis, NO_ENGINE]) && warns(&[("REDIS_HOST", "cache"), NO_ENGINE]));
+    assert!(!warns(&[redis, jobs, NO_ENGINE]) && !warns(&[jobs, NO_ENGINE]) && !warns(&[NO_ENGINE]));
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! The handle on the queue: its connection, limits and leases.
+
+use std::time::Duration;
+
+use ::redis::{Cmd, ScriptInvocation};
+use tokio::sync::broadcast;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{requirements, wakeups};
+use crate::config;
+use crate::jobs::queue::{DELIVERY_LEASE, Hint, LEASE, Limits, QueueError};
+use crate::redis::{Error, Redis, Reply, Terms};
+
+/// Time limit of an answer. Jobs can wait longer than requests, and a slow disk makes Redis slow.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Hints that a receiver may lag behind before it has to ask about everything.
+const HINTS_KEPT: usize = 1024;
+
+/// The queue that processes share.
+pub struct RedisQueue {
+    pub(super) redis: Redis,
+    pub(super) limits: Limits,
+    pub(super) leases: Leases,
+    pub(super) hints: broadcast::Sender<Hint>,
+    _wakeups: AbortOnDropHandle<()>,
+}
+
+/// How long jobs and webhooks that were taken are leased.
+#[derive(Debug, Clone, Copy)]
+pub struct Leases {
+    pub job: Duration,
+    pub delivery: Duration,
+}
+
+impl RedisQueue {
+    /// Connects to Redis. One that cannot be reached is retried in the background; until then, operations fail.
+    /// `allow_volatile`: accepts a Redis that may lose jobs.
+    ///
+    /// # Errors
+    /// A sentence, when Redis is not fit to keep jobs, or its address is invalid.
+    pub async fn open(config: &config::Redis, limits: Limits, allow_volatile: bool) -> Result<Self, String> {
+        let leases = Leases { job: LEASE, delivery: DELIVERY_LEASE };
+        Self::open_with(config, limits, allow_volatile, leases).await
+    }
+
+    /// Connects to a Redis that does not lose jobs, with another duration of the leases of jobs and webhooks.
+    ///
+    /// # Errors
+    /// As [`RedisQueue::open`].
+    pub async fn open_with_lease(
+        config: &config::Redis,
+        limits: Limits,
+        lease: Duration,
+    ) -> Result<Self, String> {
+        Self::open_with(config, limits, false, Leases { job: lease, delivery: lease }).await
+    }
+
+    async fn open_with(
+        config: &config::Redis,
+        limits: Limits,
+        allow_volatile: bool,
+        leases: Leases,
+    ) -> Result<Self, String> {
+        let terms = Terms {
+            answer_within: ANSWER_WITHIN,
+            works_when_full: true,
+            check: Some(Box::new(move |info: &str| requirements::check(info, allow_volatile))),
+            without: "jobs wait",
+        };
+        let redis = Redis::start_with(config, terms, Box::new(|_, _| {})).await;
+        let redis =
+            redis.map_err(|error| format!("the redis of JOBS_REDIS_URL cannot keep jobs: {error}"))?;
+        let hints = broadcast::Sender::new(HINTS_KEPT);
+        let wakeups = tokio::spawn(wakeups::pass_on(redis.clone(), hints.clone()));
+        Ok(Self { redis, limits, leases, hints, _wakeups: AbortOnDropHandle::new(wakeups) })
+    }
+
+    /// Its connection.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    pub(super) async fn run<T: Reply>(&self, command: Cmd) -> Result<T, QueueError> {
+        self.redis.run(command).await.map_err(|error| self.describe(error))
+    }
+
+    pub(super) async fn run_script<T: Reply>(
+        &self,
+        script: ScriptInvocation<'static>,
+    ) -> Result<T, QueueError> {
+        self.redis.run_script(script).await.map_err(|error| self.describe(error))
+    }
+
+    fn describe(&self, error: Error) -> QueueError {
+        let why = match error {
+            Error::Unavailable => self.redis.health().error.unwrap_or_else(|| error.to_string()),
+            Error::Full(_) => "its memory is full".to_owned(),
+            other => other.to_string(),
+        };
+        QueueError(format!("redis at {}: {why}", self.redis.address()))
+    }
+}

@@ -1,0 +1,83 @@
+//! Whether a Redis can keep jobs, by what it says about itself: `INFO` is allowed where `CONFIG` is not.
+
+/// Checks the answer to `INFO`. `allow_volatile`: a Redis that may lose jobs is only warned about.
+///
+/// # Errors
+/// A sentence that says why this Redis cannot keep jobs.
+pub fn check(info: &str, allow_volatile: bool) -> Result<(), String> {
+    if field(info, "redis_mode") == Some("cluster") || field(info, "cluster_enabled") == Some("1") {
+        return Err("it is a Redis Cluster; use a single Redis for jobs".to_owned());
+    }
+    for why in [evicts(info), forgets(info)].into_iter().flatten() {
+        if !allow_volatile {
+            return Err(format!("{why}, or allow this with ALLOW_VOLATILE_JOBS=true"));
+        }
+        tracing::warn!("redis may lose jobs: {why}");
+    }
+    Ok(())
+}
+
+/// Why records may be evicted.
+fn evicts(info: &str) -> Option<String> {
+    let (limit, policy) = (field(info, "maxmemory"), field(info, "maxmemory_policy"));
+    if limit == Some("0") || policy == Some("noeviction") {
+        return None;
+    }
+    let policy = policy.unwrap_or("unknown");
+    Some(format!(
+        "it evicts keys when its memory is full (maxmemory-policy {policy}); set maxmemory-policy noeviction"
+    ))
+}
+
+/// Why records may be lost when Redis stops.
+fn forgets(info: &str) -> Option<String> {
+    let appends = field(info, "aof_enabled") == Some("1");
+    (!appends)
+        .then(|| "it does not write each change to a file (appendonly no); set appendonly yes".to_owned())
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAFE: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n\r\n# Memory\r\n\
+        maxmemory:1048576\r\nmaxmemory_human:1.00M\r\nmaxmemory_policy:noeviction\r\n\r\n\
+        # Persistence\r\naof_enabled:1\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n";
+
+    #[test]
+    fn a_redis_that_keeps_everything_is_accepted() {
+        assert_eq!(check(SAFE, false), Ok(()));
+        let unlimited = SAFE.replace("maxmemory:1048576", "maxmemory:0").replace("noeviction", "allkeys-lru");
+        assert_eq!(check(&unlimited, false), Ok(()));
+    }
+
+    #[test]
+    fn a_redis_that_may_lose_jobs_has_to_be_allowed() {
+        let evicting = SAFE.replace("noeviction", "volatile-ttl");
+        let error = check(&evicting, false).unwrap_err();
+        assert!(
+            error.contains("maxmemory-policy volatile-ttl") && error.contains("ALLOW_VOLATILE_JOBS"),
+            "{error}"
+        );
+        let volatile = SAFE.replace("aof_enabled:1", "aof_enabled:0");
+        let error = check(&volatile, false).unwrap_err();
+        assert!(error.contains("appendonly yes") && error.contains("ALLOW_VOLATILE_JOBS"), "{error}");
+        for info in [evicting.as_str(), volatile.as_str(), ""] {
+            assert!(check(info, false).is_err());
+            assert_eq!(check(info, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_never_accepted() {
+        for cluster in
+            [SAFE.replace("standalone", "cluster"), SAFE.replace("cluster_enabled:0", "cluster_enabled:1")]
+        {
+            assert!(check(&cluster, true).unwrap_err().contains("Redis Cluster"));
+        }
+    }
+}

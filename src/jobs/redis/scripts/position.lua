@@ -1,0 +1,7 @@
+-- Returns the place of a queued job among those of its client, from 1.
+
+local id = ARGV[1]
+
+local client = redis.call('HGET', job_key(id), 'client')
+local place = client and redis.call('ZRANK', prefix .. 'queue:' .. client, id)
+return place and place + 1

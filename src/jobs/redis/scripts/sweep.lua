@@ -1,0 +1,39 @@
+-- Queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most` of each.
+-- Returns {whether there may be more, requeued, ended, expired, removed}: lists of IDs, the last one of IDs, numbers of
+-- files, and tokens.
+
+local most, ttl, lost = ARGV[1], ARGV[2], ARGV[3]
+local requeued, ended, expired, removed = {}, {}, {}, {}
+
+work_when_full()
+local leases = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)
+for _, id in ipairs(leases) do
+    local job = load(id)
+    if not job then
+        -- A Redis that evicts has lost the record.
+        redis.call('ZREM', prefix .. 'leases', id)
+    elseif lose(job, ttl, lost) then
+        table.insert(requeued, id)
+    else
+        table.insert(ended, id)
+    end
+end
+
+local old = redis.call('ZRANGEBYSCORE', prefix .. 'expiry', '-inf', now, 'LIMIT', 0, most)
+for _, id in ipairs(old) do
+    local job = load(id)
+    if not job then
+        redis.call('ZREM', prefix .. 'expiry', id)
+    elseif job.state == 'queued' then
+        end_job(job, 'expired', ttl)
+        table.insert(expired, id)
+    else
+        table.insert(removed, id)
+        table.insert(removed, redis.call('HGET', job.key, 'files'))
+        table.insert(removed, tostring(job.token))
+        remove_job(job)
+    end
+end
+
+local is_full = #leases >= tonumber(most) or #old >= tonumber(most)
+return {is_full and 1 or 0, requeued, ended, expired, removed}

@@ -1,0 +1,35 @@
+-- Leases the next job to a worker. Returns {token, record}; nothing if no job is queued.
+
+local worker, lease = ARGV[1], ARGV[2]
+
+work_when_full()
+while true do
+    local client = redis.call('ZRANGE', prefix .. 'clients', 0, 0)[1]
+    if not client then
+        return false
+    end
+    local queue = prefix .. 'queue:' .. client
+    local id = redis.call('ZRANGE', queue, 0, 0)[1]
+    local job = id and load(id)
+    if job then
+        leave(job)
+        enter(job, 'running')
+        redis.call('ZADD', prefix .. 'leases', now + lease, id)
+        count_running(job, 1)
+        redis.call('ZADD', prefix .. 'served', redis.call('INCR', prefix .. 'sequence'), client)
+        redis.call('ZREMRANGEBYRANK', prefix .. 'served', 0, -1 - MAX_SERVED)
+        rank(client)
+        job.token = job.token + 1
+        job.attempts = job.attempts + 1
+        record_event(job)
+        save(job, 'token', job.token, 'started', now, 'worker', worker)
+        publish('c:' .. id)
+        return {job.token, record(id)}
+    end
+    -- A Redis that evicts has lost the record.
+    if id then
+        redis.call('ZREM', queue, id)
+        redis.call('ZREM', prefix .. 'queued', id)
+    end
+    rank(client)
+end

@@ -1,0 +1,43 @@
+//! What one user of Redis needs of it.
+
+use std::time::Duration;
+
+use super::error::Error;
+
+/// The usual time limit of an answer: the most that Redis can delay a request. A healthy Redis answers within a
+/// millisecond; a machine that is busy with conversions needs more.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// Checks what Redis says about itself (`INFO`); the error says why it cannot be used.
+pub type Check = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What one user of Redis needs of it. The defaults are those of data that may be lost.
+pub struct Terms {
+    /// Time limit of an answer.
+    pub answer_within: Duration,
+    /// Whether a Redis whose memory is full is available. Only the commands that need memory fail then.
+    pub works_when_full: bool,
+    /// Run on each new connection.
+    pub check: Option<Check>,
+    /// What the process does while Redis is unavailable, for the log.
+    pub without: &'static str,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            answer_within: ANSWER_WITHIN,
+            works_when_full: false,
+            check: None,
+            without: "using in-process state",
+        }
+    }
+}
+
+impl Terms {
+    /// Whether the error concerns Redis as a whole, not only one command.
+    pub(super) fn is_of_redis(&self, error: &Error) -> bool {
+        let works = self.works_when_full && matches!(error, Error::Full(_));
+        error.is_of_redis() && !works
+    }
+}
