@@ -63,12 +63,12 @@ mod tests {
 
     #[test]
     fn each_part_changes_the_signature() {
-        let signer = signer(OLD);
-        let signed = signer.sign(ID, 1_700_000_000, BODY);
+        let old = signer(OLD);
+        let signed = old.sign(ID, 1_700_000_000, BODY);
         for other in [
-            signer.sign("another", 1_700_000_000, BODY),
-            signer.sign(ID, 1_700_000_001, BODY),
-            signer.sign(ID, 1_700_000_000, "{}"),
+            old.sign("another", 1_700_000_000, BODY),
+            old.sign(ID, 1_700_000_001, BODY),
+            old.sign(ID, 1_700_000_000, "{}"),
         ] {
             assert_ne!(signed, other);
         }

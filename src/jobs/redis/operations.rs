@@ -132,8 +132,8 @@ impl Queue for RedisQueue {
         let mut script = scripts::TAKE.key(PREFIX);
         script.arg(worker).arg(millis(self.leases.job));
         async move {
-            let taken: Option<(u64, Fields)> = self.run_script(script).await?;
-            let Some((token, fields)) = taken else { return Ok(None) };
+            let found: Option<(u64, Fields)> = self.run_script(script).await?;
+            let Some((token, fields)) = found else { return Ok(None) };
             Ok(Some(Claim { job: record::job(&fields)?, token }))
         }
         .boxed()

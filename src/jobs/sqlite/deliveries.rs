@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::record::{self, is_unreadable};
 use super::statements::{execute, find};
 use super::step::Step;
-use crate::jobs::queue::{Attempt, Delivery, Hint, NextAttempt};
+use crate::jobs::job::Attempt;
+use crate::jobs::queue::{Delivery, Hint, NextAttempt};
 
 /// Most attempts that the record of a job shows.
 const MAX_SHOWN: usize = 20;
@@ -22,7 +23,7 @@ impl Step<'_> {
 
     pub fn take_delivery(&mut self) -> rusqlite::Result<Option<Delivery>> {
         loop {
-            let taken = find(
+            let due = find(
                 self.sql,
                 "UPDATE deliveries SET token = token + 1, due_from = ?2
                  WHERE job = (SELECT job FROM deliveries WHERE due_from <= ?1 ORDER BY due_from LIMIT 1)
@@ -30,7 +31,7 @@ impl Step<'_> {
                 params![self.uptime, self.uptime.saturating_add(self.context.delivery_lease)],
                 |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )?;
-            let Some((seq, id, attempts, token)) = taken else { return Ok(None) };
+            let Some((seq, id, attempts, token)) = due else { return Ok(None) };
             let job = match record::by_seq(self.sql, seq) {
                 Ok(record) => record.job,
                 // A process of the version that wrote it may take it after this lease.

@@ -52,11 +52,12 @@ use step::{Context, Step};
 use writer::{Call, Command};
 
 use super::job::{Job, Progress, State};
-use super::queue::{
-    Attempt, Claim, DELIVERY_LEASE, Delivery, End, GiveBack, Hint, Hold, Key, LEASE, Limits, NewJob,
-    NextAttempt, Page, Pending, Queue, QueueError, Removed, Reservation, Stats, Submission, Swept,
-};
 use crate::domain::Client;
+use crate::jobs::job::{Attempt, GiveBack};
+use crate::jobs::queue::{
+    Claim, DELIVERY_LEASE, Delivery, End, Hint, Hold, Key, LEASE, Limits, NewJob, NextAttempt, Page, Pending,
+    Queue, QueueError, Removed, Reservation, Stats, Submission, Swept,
+};
 
 /// Hints that a receiver may be behind.
 const HINTS: usize = 1024;

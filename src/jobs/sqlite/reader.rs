@@ -78,15 +78,15 @@ impl Seen {
             return Ok(());
         }
         let changes = number(sql, "SELECT changes FROM meta")?;
-        let changed: Vec<(Uuid, State)> = all(
+        let jobs: Vec<(Uuid, State)> = all(
             sql,
             "SELECT id, state FROM jobs WHERE changed > ?1 AND origin <> ?2 ORDER BY changed",
             params![self.changes, context.origin],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let is_queued = changed.iter().any(|(_, state)| *state == State::Queued);
+        let is_queued = jobs.iter().any(|(_, state)| *state == State::Queued);
         let is_due = deliveries::is_any_due(sql, (context.clock.now)())?;
-        let hints = changed.into_iter().map(|(id, _)| Hint::Changed(id));
+        let hints = jobs.into_iter().map(|(id, _)| Hint::Changed(id));
         let hints = hints.chain(is_queued.then_some(Hint::Queued)).chain(is_due.then_some(Hint::Delivery));
         for hint in hints {
             // Perhaps nobody listens.

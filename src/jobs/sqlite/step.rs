@@ -8,8 +8,9 @@ use tokio::sync::broadcast;
 use super::clock::Clock;
 use super::record::Record;
 use super::statements::{execute, number};
+use crate::jobs::job::GiveBack;
 use crate::jobs::job::{Job, Progress, Timestamp};
-use crate::jobs::queue::{GiveBack, Hint, Limits, QueueError};
+use crate::jobs::queue::{Hint, Limits, QueueError};
 
 /// The state that the threads of a queue share.
 #[derive(Debug)]

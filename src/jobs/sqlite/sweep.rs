@@ -5,8 +5,9 @@ use rusqlite::params;
 use super::record::read_outline;
 use super::statements::{all, execute};
 use super::step::Step;
+use crate::jobs::job::GiveBack;
 use crate::jobs::job::State;
-use crate::jobs::queue::{GiveBack, Swept};
+use crate::jobs::queue::Swept;
 
 /// Rows of each kind in one transaction, so that nobody waits for long.
 const AT_ONCE: usize = 250;

@@ -7,8 +7,9 @@ use super::record::{self, Json, Outline, Record, is_unreadable, recount};
 use super::statements::{execute, find};
 use super::step::Step;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::jobs::job::GiveBack;
 use crate::jobs::job::{Job, Progress, State};
-use crate::jobs::queue::{Claim, End, GiveBack, Hint, Hold, MAX_ATTEMPTS, Removed};
+use crate::jobs::queue::{Claim, End, Hint, Hold, MAX_ATTEMPTS, Removed};
 
 impl Step<'_> {
     pub fn take(&mut self, worker: &str) -> rusqlite::Result<Option<Claim>> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{new_file, new_job, open_at, submit, take};
+use crate::jobs::job::Attempt;
 use crate::jobs::job::{State, Timestamp};
 use crate::jobs::queue::{
-    Attempt, End, Hold, Idempotency, Key, LEASE, NewJob, NextAttempt, Queue, RESERVATION_LIFE, Refusal,
-    Reservation, Submission,
+    End, Hold, Idempotency, Key, LEASE, NewJob, NextAttempt, Queue, RESERVATION_LIFE, Refusal, Reservation,
+    Submission,
 };
 use crate::jobs::sqlite::clock::Clock;
 
