@@ -31,14 +31,14 @@ struct Queue {
     inside: usize,
     jobs: usize,
     /// The places of clients that have any, the oldest first.
-    clients: HashMap<Client, BTreeMap<u64, Taken>>,
+    clients: HashMap<Client, BTreeMap<u64, Entry>>,
     /// Average duration of the latest conversions, waiting excluded.
     average: Option<Duration>,
 }
 
-/// A place that is taken.
+/// A place that a conversion has.
 #[derive(Debug)]
-struct Taken {
+struct Entry {
     works: bool,
     is_job: bool,
     taken_over: CancellationToken,
@@ -91,8 +91,8 @@ impl Admission {
         let number = queue.next;
         queue.next += 1;
         let taken_over = CancellationToken::new();
-        let taken = Taken { works: false, is_job, taken_over: taken_over.clone() };
-        queue.clients.entry(client.clone()).or_default().insert(number, taken);
+        let entry = Entry { works: false, is_job, taken_over: taken_over.clone() };
+        queue.clients.entry(client.clone()).or_default().insert(number, entry);
         let (queue, client) = (Arc::clone(&self.queue), client.clone());
         QueuePlace { queue, client, number, began: OnceLock::new(), taken_over }
     }

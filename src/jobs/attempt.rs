@@ -173,7 +173,7 @@ impl<'a> Attempt<'a> {
             progress.changed.notify_one();
         };
         let converted = service.convert(request, on_stage).await.result?;
-        Ok(self.store(converted).await?)
+        self.store(converted).await
     }
 
     /// Stores result and report under the token of this attempt.

@@ -240,11 +240,9 @@ impl Jobs {
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {
         let unused = Removed { id: new.id, files: new.spec.input.len(), token: 0 };
         let submission = self.queue.submit(new).await;
-        match &submission {
-            Ok(Submission::New(_)) => {}
-            Ok(_) => self.remove_objects(unused).await,
-            // Nobody knows whether it was recorded. If not, its objects are removed later.
-            Err(_) => {}
+        // After an error, nobody knows whether it was recorded. If not, its objects are removed later.
+        if let Ok(Submission::Replayed(_) | Submission::Refused(_)) = &submission {
+            self.remove_objects(unused).await;
         }
         Ok(submission?)
     }

@@ -117,7 +117,7 @@ pub async fn maintain(jobs: Jobs) {
     /// Every so many rounds, objects are compared with records.
     const COMPARE_EVERY: u64 = 1800;
     for round in 0u64.. {
-        if let Err(error) = timeout(Duration::from_secs(60), jobs.tidy()).await.unwrap_or(Ok(())) {
+        if let Err(error) = timeout(Duration::from_mins(1), jobs.tidy()).await.unwrap_or(Ok(())) {
             tracing::debug!(%error, "jobs could not be tidied");
         }
         if round % COMPARE_EVERY == 1

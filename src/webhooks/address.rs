@@ -148,6 +148,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a row for each address")]
     fn only_public_addresses_are_called() {
         let strict = policy(&[], &[]);
         for host in [

@@ -103,10 +103,12 @@ mod tests {
     use super::*;
     use crate::webhooks::address::AddressError;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the type of all answers")]
     fn answer(status: u16) -> Result<Answer, SendError> {
         Ok(Answer { status, retry_after: None })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the type of all answers")]
     fn busy(status: u16, seconds: u64) -> Result<Answer, SendError> {
         Ok(Answer { status, retry_after: Some(Duration::from_secs(seconds)) })
     }

@@ -120,7 +120,7 @@ impl Follower {
     async fn next(mut self) -> Option<(Result<sse::Event, axum::Error>, Self)> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Some((change(event), self));
+                return Some((change(&event), self));
             }
             match std::mem::replace(&mut self.end, End::Sent) {
                 End::NotReached => self.end = End::NotReached,
@@ -140,8 +140,8 @@ impl Follower {
     }
 }
 
-fn change(event: jobs::Event) -> Result<sse::Event, axum::Error> {
-    let jobs::Event { id, at, state, attempt, progress, reason } = event;
+fn change(event: &jobs::Event) -> Result<sse::Event, axum::Error> {
+    let jobs::Event { id, at, state, attempt, progress, reason } = event.clone();
     let name = if progress.is_some() { "progress" } else { "state" };
     let change = Change { state, attempt, progress, reason, at: at.into() };
     sse::Event::default().id(id.to_string()).event(name).json_data(change)

@@ -155,14 +155,14 @@ mod tests {
 
     use super::*;
     use crate::conversion::UploadContent;
-    use crate::domain::{Client, Format, Options};
+    use crate::domain::{Client, ErrorCode, Format, Options};
 
-    fn read(lines: &[&str]) -> Option<Option<String>> {
+    fn read(lines: &[&str]) -> Result<Option<String>, ErrorCode> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        key(&headers).ok()
+        key(&headers).map_err(|problem| problem.error.code)
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
             (longest.as_str(), longest.as_str()),
             (quoted.as_str(), longest.as_str()),
         ] {
-            assert_eq!(read(&[line]), Some(Some(key.to_owned())), "{line}");
+            assert_eq!(read(&[line]), Ok(Some(key.to_owned())), "{line}");
         }
-        assert_eq!(read(&[]), Some(None));
+        assert_eq!(read(&[]), Ok(None));
     }
 
     #[test]
@@ -190,9 +190,9 @@ mod tests {
             "", "\"", "\"\"", "\"a", "\"a\\\"", "\"a\\b\"", "\"a\"b\"", "a b", "\"a b\"", "猫", "a\tb", &long,
         ];
         for line in lines {
-            assert_eq!(read(&[line]), None, "{line}");
+            assert_eq!(read(&[line]), Err(ErrorCode::MalformedRequest), "{line}");
         }
-        assert_eq!(read(&["a", "a"]), None);
+        assert_eq!(read(&["a", "a"]), Err(ErrorCode::MalformedRequest));
     }
 
     #[test]

@@ -13,7 +13,8 @@ const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
 /// Codes that a conversion never responds with: the first six belong to other routes, the next to the command line, and
 /// the last to clients that hung up.
-const EXCLUDED: [ErrorCode; 8] = [
+const EXCLUDED: [ErrorCode; 9] = [
+    ErrorCode::WebhookRefused,
     ErrorCode::NotFound,
     ErrorCode::Expired,
     ErrorCode::MethodNotAllowed,

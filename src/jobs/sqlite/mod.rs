@@ -158,6 +158,7 @@ impl SqliteQueue {
         QueueError(format!("{}: a thread has ended", self.name))
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is for one lifetime only")]
     async fn sweep_all(&self) -> Result<Swept, QueueError> {
         let mut swept = Swept::default();
         for round in 0..MAX_ROUNDS {
@@ -255,6 +256,7 @@ impl Queue for SqliteQueue {
         Box::pin(self.read(queries::stats))
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is for one lifetime only")]
     fn take_delivery(&self) -> Pending<'_, Option<Delivery>> {
         Box::pin(self.write(|step| step.take_delivery()))
     }
