@@ -12,7 +12,8 @@
 //!
 //! A blob is named by its hash, so that equal results are stored once, and is checked whenever it is read. Nothing counts
 //! references: an entry or report without its blob is ignored. So anything may be removed at any time, by a user, a rule
-//! of the bucket or another process, and costs a conversion.
+//! of the bucket or another process, and costs a conversion. Objects of jobs are the exception: they are kept until the
+//! records of their jobs are removed.
 //!
 //! An unreachable store is an [`Error`], and [`Storage::trouble`] returns it until the store works again; a missing object
 //! is `None`. Neither may fail a conversion.

@@ -32,6 +32,7 @@ def outside(policy: dict) -> list[dict]:
     ("values", "ports"),
     [
         (["storage.url=gs://b"], {443}),
+        (["webhooks.existingSecret=w", "config.JOBS_REDIS_URL=redis://jobs:6381"], {443, 6381}),
         (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
         (["externalRedis.url=rediss://c:6390/0"], {6390}),
         (["externalRedis.url=redis://c"], {6379}),

@@ -16,6 +16,7 @@ REFUSED = {
     "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may set the number of pods"),
     "bucket credentials without a bucket": (["storage.existingSecret=s"], "set storage.url to the bucket"),
     "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
+    "a webhook secret in config": (["config.WEBHOOK_SECRET=whsec_x"], "set webhooks.existingSecret"),
     "a cloud secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and many can read values"),
     "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
     "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),

@@ -174,14 +174,16 @@ def test_an_autoscaler_leaves_the_replica_count_unset():
 
 
 def test_secrets_are_mounted_as_files():
-    found = objects("--values", str(CHART / "ci/replicated-values.yaml"))
+    values = ["--values", str(CHART / "ci/replicated-values.yaml"), "--set", "webhooks.existingSecret=hooks"]
+    found = objects(*values)
     told = settings(found)
     assert told["REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis/redis-password"
     assert told["API_KEYS_FILE"] == "/run/secrets/meshgate/api-keys/api-keys"
+    assert told["WEBHOOK_SECRET_FILE"] == "/run/secrets/meshgate/webhooks/webhook-secret"
     assert told["AWS_SECRET_ACCESS_KEY_FILE"] == "/run/secrets/meshgate/storage/AWS_SECRET_ACCESS_KEY"
     pod = pods(found)["Deployment/m-meshgate"]
     secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
-    assert secrets == {"bucket", "keys", "cache", "cache-ca"}
+    assert secrets == {"bucket", "keys", "hooks", "cache", "cache-ca"}
     assert not [name for name in found if name.startswith("Secret/")]
 
 

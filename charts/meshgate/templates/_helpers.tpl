@@ -139,7 +139,7 @@ bundled
 {{- if eq (include "meshgate.redis" .) "external" -}}
 {{- if .Values.externalRedis.url }}{{ $urls = append $urls .Values.externalRedis.url }}{{ else }}{{ $ports = append $ports (int .Values.externalRedis.port) }}{{ end -}}
 {{- end -}}
-{{- if .Values.storage.url }}{{ $ports = append $ports 443 }}{{ end -}}
+{{- if or .Values.storage.url .Values.webhooks.existingSecret }}{{ $ports = append $ports 443 }}{{ end -}}
 {{- range $name, $value := .Values.config -}}
 {{- if and (regexMatch "(ENDPOINT|_URL)" $name) (contains "://" (toString $value)) }}{{ $urls = append $urls (toString $value) }}{{ end -}}
 {{- end -}}

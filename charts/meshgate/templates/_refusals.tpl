@@ -73,7 +73,7 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- fail "storage.existingSecret is set, but storage.url is empty: set storage.url to the bucket of the keys" -}}
 {{- end -}}
 {{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" -}}
-{{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" -}}
+{{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" "WEBHOOK_SECRET" "webhooks.existingSecret" -}}
 {{- range $name, $value := .Values.config -}}
 {{- $bare := trimPrefix "MESHGATE_" $name -}}
 {{- if hasKey $own $bare -}}

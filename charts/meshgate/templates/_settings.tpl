@@ -42,6 +42,9 @@ CONVERSION_CACHE_DIR: /results/store
 {{- if .Values.apiKeys.existingSecret }}
 API_KEYS_FILE: /run/secrets/meshgate/api-keys/{{ .Values.apiKeys.key }}
 {{- end }}
+{{- if .Values.webhooks.existingSecret }}
+WEBHOOK_SECRET_FILE: /run/secrets/meshgate/webhooks/{{ .Values.webhooks.key }}
+{{- end }}
 {{- $redis := include "meshgate.redis" . }}
 {{- if eq $redis "bundled" }}
 REDIS_HOST: {{ include "meshgate.fullname" . }}-redis
@@ -91,6 +94,9 @@ redis-ca: {{ .Values.externalRedis.caSecret }}
 {{- end }}
 {{- with .Values.apiKeys.existingSecret }}
 api-keys: {{ . }}
+{{- end }}
+{{- with .Values.webhooks.existingSecret }}
+webhooks: {{ . }}
 {{- end }}
 {{- with .Values.storage.existingSecret }}
 storage: {{ . }}
