@@ -89,7 +89,7 @@ impl Gateway {
         let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
         let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
-            jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
+            jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), config.jobs.ttl),
             webhooks,
             jobs_redis: None,
             jobs_ttl: config.jobs.ttl,

@@ -83,7 +83,7 @@ impl<'a> Attempt<'a> {
     /// When this worker should pause before its next job.
     pub async fn run(&self) -> Result<(), Unfit> {
         let job = &self.claim.job;
-        tracing::info!(target_format = %job.spec.target, "a job begins");
+        tracing::info!(target_format = %job.spec.target, "an attempt begins");
         if let (1, Some(started)) = (self.claim.token, job.started_at) {
             self.parts.metrics.job_waited(started.since(job.created_at));
         }
@@ -108,17 +108,14 @@ impl<'a> Attempt<'a> {
             Ended::GiveBack(reason) => reason.word(),
             Ended::Lost => "lost",
         };
-        self.parts.metrics.job_attempt(word);
         let kept = self.tell(ended).await;
+        let word = if kept { word } else { "lost" };
+        self.parts.metrics.job_attempt(word);
         if !kept {
             // Another attempt has the job; nobody refers to the objects of this one.
             self.parts.jobs.remove_result(job.id, self.claim.token).await;
         }
-        tracing::info!(
-            outcome = if kept { word } else { "lost" },
-            ms = began.elapsed().as_millis(),
-            "a job ended"
-        );
+        tracing::info!(outcome = word, ms = began.elapsed().as_millis(), "an attempt ended");
         fit
     }
 

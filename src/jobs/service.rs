@@ -20,6 +20,9 @@ use crate::storage::{self, JobObject, OldJobObject, Storage};
 /// How often whoever waits for a change asks for it, whatever hints there are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
+/// More than a job takes from its first attempt to its end.
+const LONGEST_RUN: Duration = Duration::from_hours(24);
+
 /// IDs that the queue is asked about at a time.
 const ASKED_AT_ONCE: usize = 500;
 
@@ -33,6 +36,8 @@ pub struct Jobs {
     storage: Storage,
     /// Folder for large objects that are fetched from a bucket.
     spool: PathBuf,
+    /// The age that no object of a job exceeds.
+    longest_life: Duration,
     stats: Arc<Mutex<Stats>>,
 }
 
@@ -48,9 +53,11 @@ pub enum SubmitError {
 }
 
 impl Jobs {
-    /// `spool`: a folder on this machine for large objects from a bucket.
-    pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf) -> Self {
-        Self { queue, storage, spool, stats: Arc::default() }
+    /// `spool`: a folder on this machine for large objects from a bucket. `ttl`: how long a job may wait, and is kept.
+    pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, ttl: Duration) -> Self {
+        // A job waits for its start, runs, and is kept after its end.
+        let longest_life = 2 * ttl + LONGEST_RUN;
+        Self { queue, storage, spool, longest_life, stats: Arc::default() }
     }
 
     pub fn queue(&self) -> &Arc<dyn Queue> {
@@ -210,13 +217,15 @@ impl Jobs {
         Ok(())
     }
 
-    /// Removes old objects of jobs that have no record: a process died between storing the model and recording the job,
-    /// or between removing the record and the objects.
+    /// Removes objects of jobs that have no record: a process died between storing the model and recording the job, or
+    /// between removing the record and the objects. Other queues may use the same store, so only objects that are older
+    /// than any job can be are removed.
     ///
     /// # Errors
     /// A sentence, when the store or the queue does not work.
     pub async fn remove_abandoned_objects(&self, now: SystemTime) -> Result<usize, String> {
-        let old = self.storage.old_job_objects(now).await.map_err(|error| error.to_string())?;
+        let old =
+            self.storage.old_job_objects(now, self.longest_life).await.map_err(|error| error.to_string())?;
         let mut ids: Vec<Uuid> = old.iter().filter_map(OldJobObject::job).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -1,7 +1,7 @@
 //! Objects of jobs: durable once they are stored, and removed only with the job's record.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use blake3::Hash;
 use bytes::Bytes;
@@ -65,13 +65,15 @@ impl Storage {
         self.tracked(Operation::Remove, work).await
     }
 
-    /// Lists objects of jobs that were written more than an hour before `now`: those of jobs that are still known, and
-    /// those that a killed process left.
-    pub async fn old_job_objects(&self, now: SystemTime) -> Result<Vec<OldJobObject>, Error> {
+    /// Lists objects of jobs that were written longer ago than `life`, and those that a killed process left unfinished.
+    pub async fn old_job_objects(&self, now: SystemTime, life: Duration) -> Result<Vec<OldJobObject>, Error> {
+        let is_old = |object: &Object| {
+            let life = if object.name == Name::Temporary { ABANDONED_AFTER } else { life };
+            age(object.modified, now) > life
+        };
         let work = async {
             let objects = self.0.backend.list(&[JOBS]).await?;
-            let old = objects.into_iter().filter(|object| age(object.modified, now) > ABANDONED_AFTER);
-            Ok((Outcome::Done, old.map(OldJobObject).collect()))
+            Ok((Outcome::Done, objects.into_iter().filter(is_old).map(OldJobObject).collect()))
         };
         self.tracked(Operation::List, work).await
     }

@@ -57,8 +57,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// A warning if processes share a Redis, but not their jobs.
 fn unshared_jobs(config: &Config) -> Option<String> {
     (config.redis.is_some() && config.jobs.redis.is_none()).then(|| {
-        "REDIS_URL or REDIS_HOST is set, but JOBS_REDIS_URL is not: jobs are kept by this process only, and other \
-         processes do not find them; set JOBS_REDIS_URL to a Redis that persists and never evicts"
+        "REDIS_URL or REDIS_HOST is set, but JOBS_REDIS_URL is not: jobs are kept in DATA_DIR, where only processes \
+         with the same DATA_DIR find them; set JOBS_REDIS_URL to a Redis that persists and never evicts"
             .to_owned()
     })
 }
