@@ -13,9 +13,10 @@ use crate::jobs::State;
 const JSON: &str = "application/json";
 
 /// Errors of a submission.
-const SUBMISSION: [ErrorCode; 23] = [
+const SUBMISSION: [ErrorCode; 24] = [
     ErrorCode::UnknownOption,
     ErrorCode::InvalidOption,
+    ErrorCode::WebhookRefused,
     ErrorCode::UnsupportedOutputFormat,
     ErrorCode::UnknownFormat,
     ErrorCode::TooLarge,

@@ -1,5 +1,7 @@
 //! Every status and error code in the OpenAPI document is tested over HTTP.
 
+mod jobs;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -8,6 +10,9 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use rustix::process::Signal;
 use serde_json::Value;
+use uuid::Uuid;
+
+use jobs::UPLOADS;
 
 use super::connections::large_glb;
 use super::engine::{motion, send};
@@ -28,6 +33,9 @@ const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 /// Both paths of the conversion call.
 const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
 
+/// The call whose errors are those of conversions: a job that failed has the error of its conversion.
+const RESULT: &str = "GET /v1/jobs/{id}/result";
+
 /// The code that needs a mounted disk; `disk::a_full_disk_gets_507_and_is_survived` tests it.
 const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
 
@@ -43,13 +51,24 @@ async fn every_documented_response_occurs() {
     a_busy_engine(&mut seen).await;
     a_faulty_engine(&mut seen).await;
     results_in_a_bucket(&mut seen).await;
+    jobs::jobs(&mut seen).await;
+    jobs::submissions(&mut seen).await;
+    jobs::full_queues(&mut seen).await;
+    jobs::a_broken_queue(&mut seen).await;
     let Seen(seen) = seen;
 
     let mut elsewhere: BTreeSet<Listed> =
-        BOTH.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
+        UPLOADS.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
     // This needs more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
-    elsewhere.insert(answer("GET", "/v1/reports/{id}", 503, "overloaded"));
+    elsewhere
+        .extend(["/v1/reports/{id}", "/v1/jobs/{id}"].map(|path| answer("GET", path, 503, "overloaded")));
     let listed = listed();
+    // `gateway::jobs::results` tests two of them; all are tested as errors of conversions.
+    let of_conversions = |each: &&Listed| {
+        let converted = Listed { call: format!("POST {}", BOTH[0]), ..(*each).clone() };
+        each.call == RESULT && !each.code.is_empty() && listed.contains(&converted)
+    };
+    elsewhere.extend(listed.iter().filter(of_conversions).cloned());
     let missing: Vec<_> = listed.difference(&seen).filter(|each| !elsewhere.contains(each)).collect();
     assert!(missing.is_empty(), "listed, and not answered here: {missing:#?}");
     let calls: BTreeSet<&str> = listed.iter().map(|each| each.call.as_str()).collect();
@@ -188,7 +207,12 @@ async fn requests(seen: &mut Seen) {
     }
     for Case { method, path, media_type, body, status, code } in cases() {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        for path in if BOTH.contains(&path) { BOTH.to_vec() } else { vec![path] } {
+        let paths = match (BOTH.contains(&path), status) {
+            (true, 400) => UPLOADS.to_vec(),
+            (true, _) => BOTH.to_vec(),
+            (false, _) => vec![path],
+        };
+        for path in paths {
             let url = gateway.url(&format!("{path}?{query}"));
             let request = gateway.client.request(method.clone(), url).header(CONTENT_TYPE, media_type);
             let call = if path.starts_with("/v1/reports/") { "/v1/reports/{id}" } else { path };
@@ -196,12 +220,14 @@ async fn requests(seen: &mut Seen) {
             seen.take(response, answer(method.as_str(), call, status, code)).await;
         }
     }
-    for path in BOTH {
+    for path in UPLOADS {
         let late = begin(&gateway, path, "", 1000);
         seen.read(&mut begin(&gateway, path, "", 100_001), path, 413, "too_large");
+        seen.read(&mut { late }, path, 408, "request_timeout");
+    }
+    for path in BOTH {
         let long = format!("x: {}\r\n", "x".repeat(40_000));
         seen.read(&mut begin(&gateway, path, &long, 1), path, 431, "head_too_large");
-        seen.read(&mut { late }, path, 408, "request_timeout");
         let mut coded = gateway.raw();
         coded.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n"));
         seen.read(&mut coded, path, 501, "unsupported_transfer_coding");
@@ -211,7 +237,7 @@ async fn requests(seen: &mut Seen) {
     let mut unfinished = begin(&gateway, BOTH[0], "", 1 << 20);
     unfinished.send(vec![b'#'; 900_000]);
     until("it is on the disk", || gateway.conversions_on_disk().len() == 1);
-    for path in BOTH {
+    for path in UPLOADS {
         let mut beyond = begin(&gateway, path, "", 1 << 20);
         beyond.send(vec![b'#'; 900_000]);
         seen.read(&mut beyond, path, 503, "overloaded");
@@ -324,6 +350,11 @@ async fn models(seen: &mut Seen) {
     symlink(run, run).unwrap();
     let other = format!("{TRIANGLE}# another\n");
     seen.convert(&gateway, "output_format=stl&filename=a.obj", other.as_bytes(), 500, "io").await;
+    // A model that is kept in memory needs no folder before its job runs.
+    let large = vec![b'#'; 3 << 20];
+    let response =
+        ask(&gateway, UPLOADS[2], "output_format=stl&filename=a.obj", &large).send().await.unwrap();
+    seen.take(response, answer("POST", UPLOADS[2], 500, "io")).await;
     std::fs::remove_file(run).unwrap();
     std::fs::rename(work.join("away"), run).unwrap();
     works(&gateway).await;
@@ -346,6 +377,11 @@ async fn refusals(seen: &mut Seen) {
     seen.get(&gateway, "/v1/formats", 401, "unauthorized").await;
     let response = gateway.client.get(gateway.url("/v1/reports/1")).send().await.unwrap();
     seen.take(response, answer("GET", "/v1/reports/{id}", 401, "unauthorized")).await;
+    let (jobs, job) = (UPLOADS[2], Uuid::now_v7().to_string());
+    let response = ask(&gateway, jobs, stl, TRIANGLE.as_bytes()).send().await.unwrap();
+    seen.take(response, answer("POST", jobs, 401, "unauthorized")).await;
+    seen.get(&gateway, jobs, 401, "unauthorized").await;
+    seen.every_call_on_a_job(&gateway, &job, 401, "unauthorized").await;
     gateway.client = with_key;
     seen.get(&gateway, "/metrics", 404, "not_found").await;
     gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] == "not running").await;
@@ -354,6 +390,9 @@ async fn refusals(seen: &mut Seen) {
     let only = ask(&gateway, BOTH[0], "output_format=gltf&filename=a.glb", &triangle()).send().await.unwrap();
     assert_eq!(only.status(), 200);
     seen.convert(&gateway, stl, TRIANGLE.as_bytes(), 429, "rate_limited").await;
+    let response = ask(&gateway, jobs, stl, TRIANGLE.as_bytes()).send().await.unwrap();
+    seen.take(response, answer("POST", jobs, 429, "rate_limited")).await;
+    seen.retry(&gateway, &job, 429, "rate_limited").await;
 
     let gateway = Gateway::start_cold(&[("MAX_CONNECTIONS", "1")]);
     let mut open = gateway.raw();
@@ -390,12 +429,13 @@ async fn a_busy_engine(seen: &mut Seen) {
     works(&gateway).await;
 
     gateway.until_idle().await;
-    let [mut upload, mut running] = BOTH.map(|path| begin(&gateway, path, "", model.len()));
+    let [mut upload, mut running, mut job] = UPLOADS.map(|path| begin(&gateway, path, "", model.len()));
     upload.send(&model[..100]);
+    job.send(&model[..100]);
     running.send(&model);
     stop(&gateway, 1);
     gateway.signal(Signal::TERM);
-    for (path, raw) in BOTH.into_iter().zip([&mut upload, &mut running]) {
+    for (path, raw) in UPLOADS.into_iter().zip([&mut upload, &mut running, &mut job]) {
         seen.read(raw, path, 503, "shutting_down");
     }
     assert_eq!(gateway.end().code(), Some(0));

@@ -12,6 +12,7 @@ pub mod engine;
 mod errors;
 mod failures;
 mod fairness;
+mod jobs;
 mod logs;
 mod metrics;
 mod observability;

@@ -2,7 +2,7 @@
 
 mod addresses;
 mod deliveries;
-mod receiver;
+pub mod receiver;
 
 use std::path::Path;
 use std::sync::Arc;
