@@ -18,7 +18,8 @@ def before_call(context, case, kwargs):
     idempotency from conversions: they count only for those that become jobs, and submissions of jobs have them, too.
     """
     query = case.query or {}
-    if query.get("draco") in (True, "true") and query.get("output_format") in WITHOUT_DRACO:
+    target = query.get("output_format")
+    if query.get("draco") in (True, "true") and isinstance(target, str) and target in WITHOUT_DRACO:
         query["output_format"] = "glb"
     if case.path in CONVERSIONS and case.headers:
         case.headers.pop("Idempotency-Key", None)

@@ -76,13 +76,18 @@ impl PageQuery {
         }
         let state = state.map(|word| jobs::State::from_word(&word).ok_or_else(wrong_state)).transpose()?;
         let size = size.map(|size| page_size(&size).ok_or_else(wrong_size)).transpose()?;
-        let before = before.map(|token| Uuid::try_parse(&token).map_err(|_| wrong_token())).transpose()?;
+        let before = before.map(|token| page_token(&token).ok_or_else(wrong_token)).transpose()?;
         Ok(Self { state, size: size.unwrap_or(DEFAULT_PAGE), before })
     }
 }
 
 fn page_size(text: &str) -> Option<usize> {
     text.parse().ok().filter(|size| (1..=MAX_PAGE).contains(size))
+}
+
+/// Parses the one spelling of an ID that Meshgate writes.
+fn page_token(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.to_string() == text)
 }
 
 fn wrong_state() -> Problem {

@@ -41,7 +41,9 @@ const SUBMISSION: [ErrorCode; 24] = [
 ];
 
 /// Errors of a conversion, which a job that has failed has.
-const CONVERSION: [ErrorCode; 21] = [
+const CONVERSION: [ErrorCode; 22] = [
+    // The name of the main file is not that of a file.
+    ErrorCode::InvalidOption,
     ErrorCode::UnknownFormat,
     ErrorCode::UnsupportedPair,
     ErrorCode::EmptyFile,
@@ -120,7 +122,9 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
 
     let about = "The events of the job, each with its version as its ID: `state` and `progress`, whose data has `state`, \
         `attempt`, `at`, and maybe `progress` or `reason`; at last `end`, whose data is the job.";
-    let stream = response(about, "text/event-stream", &json!({ "type": "string" }));
+    let field = json!({ "type": "string" });
+    let event = json!({ "type": "object", "properties": { "id": field, "event": field, "data": field } });
+    let stream = response(about, "text/event-stream", &event);
     let resumed = convert::header("Last-Event-ID", "The ID of the last event that the client has.");
     fill(&mut paths["/v1/jobs/{id}/events"]["get"], with_id([resumed]), [("200", stream)], &FOUND);
 
