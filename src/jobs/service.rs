@@ -75,11 +75,10 @@ impl Jobs {
         let id = Uuid::now_v7();
         spec.input = uploads.iter().map(InputFile::of).collect();
         for (number, upload) in uploads.iter().enumerate() {
-            let stored =
-                self.storage.put_job_object(JobObject::Model(id, number), upload.blob().await?).await;
-            if let Err(error) = stored {
-                self.remove_objects(Removed { id, files: number, token: 0 }).await;
-                return Err(error.into());
+            if let Err(error) = self.put_model(JobObject::Model(id, number), upload).await {
+                // The last one may be there, although it failed.
+                self.remove_objects(Removed { id, files: number + 1, token: 0 }).await;
+                return Err(error);
             }
         }
         self.record(NewJob { id, spec, idempotency }).await
@@ -168,6 +167,11 @@ impl Jobs {
 
     /// Removes the result and the report of an attempt that does not count.
     pub(super) async fn remove_result(&self, id: Uuid, token: u64) {
+        // If an answer of the queue got lost, the record may refer to this very result.
+        let Ok(job) = self.queue.job(id).await else { return };
+        if job.and_then(|job| job.result).is_some_and(|result| result.token == token) {
+            return;
+        }
         for object in [JobObject::Result(id, token), JobObject::Report(id, token)] {
             // What is left is removed with the job.
             let _ = self.storage.remove_job_object(object).await;
@@ -244,6 +248,11 @@ impl Jobs {
     /// The numbers of jobs when they were last counted.
     pub fn stats(&self) -> Stats {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn put_model(&self, object: JobObject, upload: &Upload) -> Result<(), SubmitError> {
+        let content = upload.blob().await?;
+        Ok(self.storage.put_job_object(object, content).await?)
     }
 
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {

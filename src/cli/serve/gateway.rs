@@ -30,6 +30,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const DESCRIPTORS: usize = 4;
 const OWN_DESCRIPTORS: usize = 128;
 
+/// How long a cancelled job may take to be given back.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(3);
+
 /// Limit of all results being sent, as a multiple of the largest result.
 const RESULTS: u64 = 8;
 
@@ -87,12 +90,18 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     let maintenance = tokio::spawn(async move {
         tokio::join!(storage.maintain(), service.cache().maintain_index(), jobs::maintain(maintained_jobs))
     });
-    let worker = tokio::spawn(worker(&gateway, config).run());
+    let mut worker = tokio::spawn(worker(&gateway, config).run());
     let webhooks = tokio::spawn(gateway.webhooks.clone().run(shutdown.closed.clone()));
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
     // Jobs have the grace of requests; then they are given back.
-    let _ = worker.await;
+    tokio::select! {
+        _ = &mut worker => {}
+        () = after_cancelling(&shutdown) => {
+            tracing::warn!("a job was not given back in time; its lease ends by itself");
+            worker.abort();
+        }
+    }
     let _ = webhooks.await;
     answered.closed.cancel();
     if let Some(metrics) = metrics {
@@ -179,6 +188,12 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         shutdown,
         started: Instant::now(),
     })
+}
+
+/// Waits until conversions are cancelled, and then as long as a job may take to be given back.
+async fn after_cancelling(shutdown: &Shutdown) {
+    shutdown.cancelling.cancelled().await;
+    tokio::time::sleep(GIVEN_BACK_WITHIN).await;
 }
 
 fn worker(gateway: &Gateway, config: &Config) -> Worker {
