@@ -25,8 +25,6 @@ pub struct Gateway {
     pub webhooks: Webhooks,
     /// The Redis that keeps the jobs; `None` if this machine does.
     pub jobs_redis: Option<Redis>,
-    /// How long a job waits for its start, and is kept after its end.
-    pub jobs_ttl: Duration,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
@@ -92,7 +90,6 @@ impl Gateway {
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), config.jobs.ttl),
             webhooks,
             jobs_redis: None,
-            jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),
                 ResultCache::new(None, storage.clone(), results_folder),

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
+use super::hints::hinted;
 use super::job::{GiveBack, InputFile, JobResult, Progress};
 use super::queue::{Claim, End, Hint, Hold, LEASE};
 use super::service::Jobs;
@@ -28,7 +28,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// Pause before the queue is told again how a job ended, if it did not answer.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The parts of the program that run a job, and their settings.
 pub struct WorkerParts {
@@ -56,10 +56,10 @@ struct Latest {
 
 /// This worker cannot run jobs at the moment.
 #[derive(Debug)]
-pub struct Unfit;
+pub struct ShouldPause;
 
 /// How an attempt ended.
-enum Ended {
+enum AttemptOutcome {
     End(End),
     GiveBack(GiveBack),
     /// Another worker has the job, or nobody wants it any more.
@@ -81,7 +81,7 @@ impl<'a> Attempt<'a> {
     ///
     /// # Errors
     /// When this worker should pause before its next job.
-    pub async fn run(&self) -> Result<(), Unfit> {
+    pub async fn run(&self) -> Result<(), ShouldPause> {
         let job = &self.claim.job;
         tracing::info!(target_format = %job.spec.target, "an attempt begins");
         if let (1, Some(started)) = (self.claim.token, job.started_at) {
@@ -93,22 +93,22 @@ impl<'a> Attempt<'a> {
             biased;
             ended = self.convert() => ended,
             interrupted = self.keep_lease() => match interrupted {
-                Interrupted::Cancelled => Ended::End(End::Cancelled),
-                Interrupted::Lost => Ended::Lost,
+                Interrupted::Cancelled => AttemptOutcome::End(End::Cancelled),
+                Interrupted::Lost => AttemptOutcome::Lost,
             },
         };
-        let fit = match &ended {
-            Ended::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => Err(Unfit),
+        let result = match &ended {
+            AttemptOutcome::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => Err(ShouldPause),
             _ => Ok(()),
         };
         let word = match &ended {
-            Ended::End(End::Succeeded(_)) => "succeeded",
-            Ended::End(End::Failed(_)) => "failed",
-            Ended::End(End::Cancelled) => "cancelled",
-            Ended::GiveBack(reason) => reason.word(),
-            Ended::Lost => "lost",
+            AttemptOutcome::End(End::Succeeded(_)) => "succeeded",
+            AttemptOutcome::End(End::Failed(_)) => "failed",
+            AttemptOutcome::End(End::Cancelled) => "cancelled",
+            AttemptOutcome::GiveBack(reason) => reason.word(),
+            AttemptOutcome::Lost => "lost",
         };
-        let kept = self.tell(ended).await;
+        let kept = self.report_end(ended).await;
         let word = if kept { word } else { "lost" };
         self.parts.metrics.job_attempt(word);
         if !kept {
@@ -116,21 +116,21 @@ impl<'a> Attempt<'a> {
             self.parts.jobs.remove_result(job.id, self.claim.token).await;
         }
         tracing::info!(outcome = word, ms = began.elapsed().as_millis(), "an attempt ended");
-        fit
+        result
     }
 
-    async fn convert(&self) -> Ended {
+    async fn convert(&self) -> AttemptOutcome {
         match self.converted().await {
-            Ok(result) => Ended::End(End::Succeeded(result)),
+            Ok(result) => AttemptOutcome::End(End::Succeeded(result)),
             Err(Failure::Conversion(error)) => match error.code {
-                ErrorCode::ShuttingDown => Ended::GiveBack(GiveBack::Stopping),
-                ErrorCode::EngineUnavailable => Ended::GiveBack(GiveBack::EngineUnavailable),
-                ErrorCode::DiskFull => Ended::GiveBack(GiveBack::StoreUnavailable),
-                _ => Ended::End(End::Failed(error)),
+                ErrorCode::ShuttingDown => AttemptOutcome::GiveBack(GiveBack::Stopping),
+                ErrorCode::EngineUnavailable => AttemptOutcome::GiveBack(GiveBack::EngineUnavailable),
+                ErrorCode::DiskFull => AttemptOutcome::GiveBack(GiveBack::DiskFull),
+                _ => AttemptOutcome::End(End::Failed(error)),
             },
             Err(Failure::Store(error)) => {
                 tracing::warn!(%error, "the store failed a job; it is queued again");
-                Ended::GiveBack(GiveBack::StoreUnavailable)
+                AttemptOutcome::GiveBack(GiveBack::StoreUnavailable)
             }
         }
     }
@@ -197,7 +197,7 @@ impl<'a> Attempt<'a> {
         loop {
             tokio::select! {
                 () = sleep(RENEW_EVERY) => {}
-                () = changed(&mut hints, id) => {}
+                () = hinted(&mut hints, |hint| hint == Hint::Changed(id)) => {}
                 () = self.progress.changed.notified() => sleep(REPORT_EVERY).await,
             }
             let progress = *self.progress.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,14 +214,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// Tells the queue how the attempt ended, until it answers or the lease is surely lost; returns whether it counts.
-    async fn tell(&self, ended: Ended) -> bool {
+    async fn report_end(&self, ended: AttemptOutcome) -> bool {
         let (queue, id, token) = (self.parts.jobs.queue(), self.claim.job.id, self.claim.token);
         let began = Instant::now();
         loop {
             let told = match &ended {
-                Ended::End(end) => queue.finish(id, token, end.clone()).await,
-                Ended::GiveBack(reason) => queue.give_back(id, token, *reason).await,
-                Ended::Lost => return false,
+                AttemptOutcome::End(end) => queue.finish(id, token, end.clone()).await,
+                AttemptOutcome::GiveBack(reason) => queue.give_back(id, token, *reason).await,
+                AttemptOutcome::Lost => return false,
             };
             match told {
                 Ok(kept) => return kept,
@@ -230,7 +230,7 @@ impl<'a> Attempt<'a> {
             }
             // The lease goes on: whoever else sees it end runs the job again, which costs time, and nothing else.
             let _ = queue.renew(id, token, None).await;
-            sleep(TELL_AGAIN).await;
+            sleep(REPORT_AGAIN).await;
         }
     }
 }
@@ -279,16 +279,4 @@ async fn upload(
         }
     };
     Ok(Upload { name: file.name.clone(), bytes: file.bytes, hash: file.hash, content })
-}
-
-/// Waits for the hint that this job has changed.
-async fn changed(hints: &mut tokio::sync::broadcast::Receiver<Hint>, id: uuid::Uuid) {
-    loop {
-        match hints.recv().await {
-            Ok(Hint::Changed(changed)) if changed == id => return,
-            Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
 }

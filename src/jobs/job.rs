@@ -15,6 +15,12 @@ use crate::storage::Hash;
 /// Most events of a job. Progress replaces the progress before it, so that only attempts add events.
 pub const MAX_EVENTS: usize = 32;
 
+/// Most attempts to deliver its webhook that a job shows: the latest.
+pub const MAX_DELIVERY_ATTEMPTS: usize = 20;
+
+/// Least bytes that a file takes in a store.
+const BLOCK: u64 = 4096;
+
 /// A point in time, in milliseconds since 1970, by the clock of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -27,7 +33,7 @@ pub struct Job {
     pub id: Uuid,
     pub spec: JobSpec,
     pub state: State,
-    /// Increases with every change; the `ETag`, and the ID of the latest event.
+    /// Increases with every change; the `ETag`. Those that a client can follow are events, which have it as their ID.
     pub version: u64,
     pub created_at: Timestamp,
     /// The start of the latest attempt.
@@ -49,7 +55,7 @@ pub struct Job {
     /// The latest changes, oldest first; see [`MAX_EVENTS`].
     pub events: Vec<Event>,
     /// Attempts to deliver the webhook, oldest first.
-    pub deliveries: Vec<Attempt>,
+    pub deliveries: Vec<DeliveryAttempt>,
 }
 
 /// The part of a job that never changes.
@@ -157,8 +163,10 @@ pub enum GiveBack {
     Stopping,
     /// The worker has no engine. Not an attempt.
     EngineUnavailable,
-    /// The store, or the disk of the worker, could not be used. Not an attempt.
+    /// The store could not be used. Not an attempt.
     StoreUnavailable,
+    /// The disk of the worker is full, perhaps because of this job.
+    DiskFull,
     /// It ran out of memory; the next attempt may use twice as much.
     OutOfMemory,
     /// The worker did not renew its lease. Only sweeps of the queue use it.
@@ -167,7 +175,7 @@ pub enum GiveBack {
 
 /// An attempt to deliver a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     pub at: Timestamp,
     /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -203,6 +211,20 @@ impl State {
     }
 }
 
+impl Priority {
+    /// The name in the API and in the record.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Priority::Low => "low",
+            Priority::Normal => "normal",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Priority> {
+        [Priority::Low, Priority::Normal].into_iter().find(|priority| priority.word() == word)
+    }
+}
+
 impl InputFile {
     pub fn of(upload: &Upload) -> Self {
         Self { name: upload.name.clone(), hash: upload.hash, bytes: upload.bytes }
@@ -210,16 +232,22 @@ impl InputFile {
 }
 
 impl JobSpec {
-    /// Bytes of all files of the model.
+    /// Bytes that the model and the record take, for limits: many small files must not get around these.
     pub fn bytes(&self) -> u64 {
-        self.input.iter().map(|file| file.bytes).sum()
+        self.input.iter().map(|file| file.bytes.max(BLOCK) + file.name.len() as u64).sum()
     }
 }
 
 impl GiveBack {
     /// Whether the attempt counts.
     pub const fn counts(self) -> bool {
-        matches!(self, GiveBack::OutOfMemory | GiveBack::WorkerLost)
+        matches!(self, GiveBack::DiskFull | GiveBack::OutOfMemory | GiveBack::WorkerLost)
+    }
+
+    /// Whether the job is queued only after a pause, behind the other jobs of its client. What this worker lacks, others
+    /// may lack as well; meanwhile, jobs that can do without it should go on.
+    pub const fn is_paused(self) -> bool {
+        matches!(self, GiveBack::EngineUnavailable | GiveBack::StoreUnavailable | GiveBack::DiskFull)
     }
 
     /// The value of a metric's label.
@@ -228,6 +256,7 @@ impl GiveBack {
             GiveBack::Stopping => "stopping",
             GiveBack::EngineUnavailable => "engine_unavailable",
             GiveBack::StoreUnavailable => "store_unavailable",
+            GiveBack::DiskFull => "disk_full",
             GiveBack::OutOfMemory => "out_of_memory",
             GiveBack::WorkerLost => "worker_lost",
         }

@@ -21,6 +21,8 @@
 //! - **End states never change.** A retry is a new job with the same model.
 
 mod attempt;
+mod errors;
+mod hints;
 pub mod job;
 pub mod queue;
 mod redis;
@@ -29,8 +31,9 @@ mod sqlite;
 mod worker;
 
 pub use attempt::WorkerParts;
+pub use hints::hinted;
 pub use job::{
-    Attempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp,
+    DeliveryAttempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp,
 };
 pub use queue::{
     Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,

@@ -7,12 +7,18 @@ use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use super::job::{Attempt, GiveBack, Job, JobResult, JobSpec, Progress, State, Timestamp};
+use super::job::{DeliveryAttempt, GiveBack, Job, JobResult, JobSpec, Progress, State, Timestamp};
 use crate::domain::{Client, ConversionError};
 use crate::storage::Hash;
 
 /// How long a worker has a job without renewing it.
 pub const LEASE: Duration = Duration::from_secs(10);
+
+/// How long a job waits after its worker lacked something that other workers may have.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a job that should be removed is kept while its webhook is not delivered, at a time.
+pub const KEPT_FOR_WEBHOOK: Duration = Duration::from_mins(1);
 
 /// How long a webhook that was taken is leased: longer than an attempt to deliver it, since nobody renews it.
 pub const DELIVERY_LEASE: Duration = Duration::from_secs(30);
@@ -63,15 +69,18 @@ pub trait Queue: Send + Sync {
     /// the one that was served longest ago. `worker` is for people.
     fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>>;
 
-    /// Renews the lease, and records progress.
+    /// Renews the lease, and records progress. A lease that has ended is still held until a sweep ends it: as long as
+    /// nobody else may take the job, there is no reason to lose the attempt.
     fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold>;
 
-    /// Ends a running job, and records the delivery of its webhook. `false`: the lease was lost, and nothing changed. A
-    /// job that was to be cancelled ends as cancelled, whatever `end` is, unless it has succeeded.
+    /// Ends a running job, and records the delivery of its webhook. `true` also if this attempt has ended the job in the
+    /// same way before, and the answer got lost. `false`: the lease was lost, and nothing changed. A job that was to be
+    /// cancelled ends as cancelled, whatever `end` is, unless it has succeeded.
     fn finish(&self, id: Uuid, token: u64, end: End) -> Pending<'_, bool>;
 
-    /// Queues a running job again, before all others of its client and priority; the worker cannot end it. A job whose
-    /// attempts are used up fails instead, and one that was to be cancelled is cancelled. `false`: the lease was lost.
+    /// Queues a running job again; the worker cannot end it any more. It goes before all others of its client and
+    /// priority, or, if [`GiveBack::is_paused`], behind them after [`RETRY_PAUSE`]. A job whose attempts are used up
+    /// fails instead, and one that was to be cancelled is cancelled. `false`: the lease was lost.
     fn give_back(&self, id: Uuid, token: u64, reason: GiveBack) -> Pending<'_, bool>;
 
     /// Cancels a queued job; asks the worker of a running one to cancel it. Returns the job after that. A job that has
@@ -81,8 +90,13 @@ pub trait Queue: Send + Sync {
     /// Removes the record of a job, whatever its state; its worker loses the lease. `None`: there was none.
     fn remove(&self, id: Uuid) -> Pending<'_, Option<Removed>>;
 
-    /// Queues jobs whose lease has ended, expires and removes what is too old. Any process may call it at any time.
+    /// Queues jobs whose lease has ended, expires and removes what is too old. Any process may call it at any time. A job
+    /// whose webhook is not delivered is removed later: [`KEPT_FOR_WEBHOOK`] at a time.
     fn sweep(&self) -> Pending<'_, Swept>;
+
+    /// Lets leases that have ended go on for [`LEASE`], after a time in which workers could not renew them. Returns their
+    /// number. Jobs whose worker was lost are found by the first sweep after that.
+    fn extend_leases(&self) -> Pending<'_, u64>;
 
     /// Returns which of these jobs have no record, to remove their objects.
     fn unknown<'a>(&'a self, ids: &'a [Uuid]) -> Pending<'a, Vec<Uuid>>;
@@ -93,12 +107,15 @@ pub trait Queue: Send + Sync {
     fn take_delivery(&self) -> Pending<'_, Option<Delivery>>;
 
     /// Records an attempt to deliver, and when the next one is due. `false`: the lease was lost.
-    fn end_attempt<'a>(
+    fn record_delivery_attempt<'a>(
         &'a self,
         delivery: &'a Delivery,
-        attempt: Attempt,
+        attempt: DeliveryAttempt,
         next: NextAttempt,
     ) -> Pending<'a, bool>;
+
+    /// Returns a webhook that was taken and not sent; it may be taken again after `pause`. `false`: the lease was lost.
+    fn postpone_delivery<'a>(&'a self, delivery: &'a Delivery, pause: Duration) -> Pending<'a, bool>;
 
     /// Makes the webhook of a job that has ended due at once, whether or not it was delivered. `false`: there is none.
     fn redeliver(&self, id: Uuid) -> Pending<'_, bool>;
@@ -176,7 +193,7 @@ pub enum Refusal {
 pub struct Limits {
     pub jobs: u64,
     pub client_jobs: u64,
-    /// Bytes of their models.
+    /// [`JobSpec::bytes`] of them together.
     pub bytes: u64,
     pub client_bytes: u64,
     /// How long a job may wait to be begun, and how long it is kept after its end.
@@ -243,7 +260,7 @@ pub struct Removed {
 pub struct Stats {
     /// The number of jobs in each state, in the order of [`State::ALL`].
     pub jobs: [u64; 6],
-    /// Bytes of the models of queued and running jobs.
+    /// [`JobSpec::bytes`] of queued and running jobs together.
     pub bytes: u64,
     /// When the job that has been queued longest was submitted.
     pub oldest_queued_at: Option<Timestamp>,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::hints::hinted;
 use super::job::{InputFile, Job, JobSpec};
 use super::queue::{Hint, Idempotency, NewJob, Queue, QueueError, Removed, Stats, Submission, Swept};
 use crate::conversion::Upload;
@@ -36,6 +36,8 @@ pub struct Jobs {
     storage: Storage,
     /// Folder for large objects that are fetched from a bucket.
     spool: PathBuf,
+    /// How long a job may wait, and is kept after its end.
+    ttl: Duration,
     /// The age that no object of a job exceeds.
     longest_life: Duration,
     stats: Arc<Mutex<Stats>>,
@@ -57,11 +59,16 @@ impl Jobs {
     pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, ttl: Duration) -> Self {
         // A job waits for its start, runs, and is kept after its end.
         let longest_life = 2 * ttl + LONGEST_RUN;
-        Self { queue, storage, spool, longest_life, stats: Arc::default() }
+        Self { queue, storage, spool, ttl, longest_life, stats: Arc::default() }
     }
 
     pub fn queue(&self) -> &Arc<dyn Queue> {
         &self.queue
+    }
+
+    /// How long a job may wait, and is kept after its end.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are
@@ -125,18 +132,7 @@ impl Jobs {
                 return Ok(job);
             }
             let until = deadline.min(now + ASK_EVERY);
-            loop {
-                match timeout_at(until, hints.recv()).await {
-                    Ok(Ok(Hint::Changed(changed))) if changed == id => break,
-                    Ok(Ok(_)) => {}
-                    Ok(Err(RecvError::Lagged(_))) | Err(_) => break,
-                    // Nobody hints any more: the process ends.
-                    Ok(Err(RecvError::Closed)) => {
-                        tokio::time::sleep_until(until).await;
-                        break;
-                    }
-                }
-            }
+            let _ = timeout_at(until, hinted(&mut hints, |hint| hint == Hint::Changed(id))).await;
         }
     }
 

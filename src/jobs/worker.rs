@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +17,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, WorkerParts};
+use super::hints::hinted;
 use super::queue::Hint;
 use super::service::Jobs;
 use crate::telemetry;
@@ -49,7 +49,7 @@ impl Worker {
                 tokio::select! {
                     () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
                     () = ended.notified(), if pause.is_none() => {}
-                    () = queued(&mut hints), if pause.is_none() => {}
+                    () = hinted(&mut hints, |hint| hint == Hint::Queued), if pause.is_none() => {}
                 }
             }
         };
@@ -97,17 +97,6 @@ impl Worker {
     fn has_room(&self, running: usize) -> bool {
         let admission = self.parts.service.converter().admission();
         running < self.share || running < admission.workers() && admission.has_idle_worker()
-    }
-}
-
-/// Waits for the hint that a job is queued.
-async fn queued(hints: &mut tokio::sync::broadcast::Receiver<Hint>) {
-    loop {
-        match hints.recv().await {
-            Ok(Hint::Queued) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
     }
 }
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +13,7 @@ use super::outcome::{self, Outcome};
 use super::payload;
 use crate::jobs::job::Timestamp;
 use crate::jobs::queue::DELIVERY_LEASE;
-use crate::jobs::{Attempt, Delivery, Hint, NextAttempt, Queue, QueueError};
+use crate::jobs::{DeliveryAttempt, Delivery, Hint, NextAttempt, Queue, QueueError, hinted};
 use crate::metrics::Metrics;
 use crate::telemetry;
 
@@ -61,7 +59,7 @@ impl Dispatcher {
                 () = sleep(LOOK_EVERY) => {}
                 // There is a place for another one.
                 Some(_) = running.join_next() => {}
-                () = due(&mut hints) => {}
+                () = hinted(&mut hints, |hint| hint == Hint::Delivery) => {}
             }
         }
         let last = async { while running.join_next().await.is_some() {} };
@@ -103,28 +101,17 @@ impl Dispatcher {
             "an attempt to deliver a webhook ended"
         );
         self.metrics.webhook_attempt(outcome.word());
-        self.record(&delivery, &Attempt { at, status, error }, outcome.next_attempt()).await;
+        self.record(&delivery, &DeliveryAttempt { at, status, error }, outcome.next_attempt()).await;
     }
 
-    async fn record(&self, delivery: &Delivery, attempt: &Attempt, next: NextAttempt) {
+    async fn record(&self, delivery: &Delivery, attempt: &DeliveryAttempt, next: NextAttempt) {
         for _ in 0..RECORD_TRIES {
-            match self.queue.end_attempt(delivery, attempt.clone(), next).await {
+            match self.queue.record_delivery_attempt(delivery, attempt.clone(), next).await {
                 // Without the lease, another attempt is on its way, and will be recorded.
                 Ok(_) => return,
                 Err(error) => tracing::warn!(%error, "an attempt to deliver a webhook could not be recorded"),
             }
             sleep(RECORD_AGAIN).await;
-        }
-    }
-}
-
-/// Waits for the hint that a webhook is due.
-async fn due(hints: &mut broadcast::Receiver<Hint>) {
-    loop {
-        match hints.recv().await {
-            Ok(Hint::Delivery) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

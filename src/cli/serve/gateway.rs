@@ -175,7 +175,6 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         jobs,
         webhooks,
         jobs_redis,
-        jobs_ttl: config.jobs.ttl,
         storage,
         metrics,
         limiter,

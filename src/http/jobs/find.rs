@@ -28,7 +28,7 @@ pub async fn find(gateway: &Gateway, id: PathId, client: &Client) -> Result<Job,
 
 /// The problem of an ID without a job: it has expired if it is old enough.
 fn gone(gateway: &Gateway, id: Uuid) -> Problem {
-    if Storage::is_older(id, gateway.jobs_ttl, SystemTime::now()) {
+    if Storage::is_older(id, gateway.jobs.ttl(), SystemTime::now()) {
         return Problem::new(ErrorCode::Expired, "the job with this ID has expired");
     }
     errors::absent()

@@ -12,7 +12,7 @@ use super::queue::RedisQueue;
 use super::record::{self, Fields, to_json};
 use super::scripts;
 use crate::domain::{Client, ConversionError, ErrorCode};
-use crate::jobs::job::{Attempt, GiveBack, Job, Priority, Progress, State, Timestamp};
+use crate::jobs::job::{DeliveryAttempt, GiveBack, Job, Priority, Progress, State, Timestamp};
 use crate::jobs::queue::{
     Claim, Delivery, End, Hint, Hold, IDEMPOTENCY_LIFE, Key, NewJob, NextAttempt, Page, Pending, Queue,
     QueueError, RESERVATION_LIFE, Removed, Reservation, Stats, Submission, Swept,
@@ -249,10 +249,10 @@ impl Queue for RedisQueue {
         .boxed()
     }
 
-    fn end_attempt<'a>(
+    fn record_delivery_attempt<'a>(
         &'a self,
         delivery: &'a Delivery,
-        attempt: Attempt,
+        attempt: DeliveryAttempt,
         next: NextAttempt,
     ) -> Pending<'a, bool> {
         async move {
@@ -260,7 +260,7 @@ impl Queue for RedisQueue {
                 NextAttempt::Never => String::new(),
                 NextAttempt::After(pause) => millis(pause).to_string(),
             };
-            let mut script = scripts::END_ATTEMPT.key(PREFIX);
+            let mut script = scripts::RECORD_DELIVERY_ATTEMPT.key(PREFIX);
             script.arg(delivery.job.id.to_string()).arg(delivery.token).arg(to_json(&attempt)?);
             script.arg(pause).arg(MAX_DELIVERIES);
             self.run_script(script).await

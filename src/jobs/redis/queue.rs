@@ -8,14 +8,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{requirements, wakeups};
 use crate::config;
+use crate::jobs::hints;
 use crate::jobs::queue::{DELIVERY_LEASE, Hint, LEASE, Limits, QueueError};
 use crate::redis::{Error, Redis, Reply, Terms};
 
 /// Time limit of an answer. Jobs can wait longer than requests, and a slow disk makes Redis slow.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// Hints that a receiver may lag behind before it has to ask about everything.
-const HINTS_KEPT: usize = 1024;
 
 /// The queue that processes share.
 pub struct RedisQueue {
@@ -71,7 +69,7 @@ impl RedisQueue {
         let redis = Redis::start_with(config, terms, Box::new(|_, _| {})).await;
         let redis =
             redis.map_err(|error| format!("the redis of JOBS_REDIS_URL cannot keep jobs: {error}"))?;
-        let hints = broadcast::Sender::new(HINTS_KEPT);
+        let hints = hints::channel();
         let wakeups = tokio::spawn(wakeups::pass_on(redis.clone(), hints.clone()));
         Ok(Self { redis, limits, leases, hints, _wakeups: AbortOnDropHandle::new(wakeups) })
     }

@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
-    use crate::jobs::job::{Attempt, Event, GiveBack, InputFile, JobSpec, Priority, Progress};
+    use crate::jobs::job::{DeliveryAttempt, Event, GiveBack, InputFile, JobSpec, Priority, Progress};
 
     fn spec() -> JobSpec {
         JobSpec {
@@ -211,8 +211,8 @@ mod tests {
         assert_eq!((job.started_at, job.ended_at), (Some(Timestamp(5)), Some(Timestamp(9))));
         let reasons: Vec<_> = job.events.iter().map(|event| (event.reason, event.progress)).collect();
         assert_eq!(reasons, [(Some(GiveBack::WorkerLost), None), (None, Some(progress))]);
-        let failed = Attempt { at: Timestamp(10), status: Some(503), error: Some("it says 503".to_owned()) };
-        let delivered = Attempt { at: Timestamp(11), status: Some(204), error: None };
+        let failed = DeliveryAttempt { at: Timestamp(10), status: Some(503), error: Some("it says 503".to_owned()) };
+        let delivered = DeliveryAttempt { at: Timestamp(11), status: Some(204), error: None };
         assert_eq!(job.deliveries, [failed, delivered]);
     }
 

@@ -18,7 +18,7 @@ macro_rules! scripts {
 
 scripts! {
     CANCEL: "scripts/cancel.lua",
-    END_ATTEMPT: "scripts/end_attempt.lua",
+    RECORD_DELIVERY_ATTEMPT: "scripts/record_delivery_attempt.lua",
     FINISH: "scripts/finish.lua",
     GIVE_BACK: "scripts/give_back.lua",
     LIST: "scripts/list.lua",

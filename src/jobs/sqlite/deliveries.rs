@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::record::{self, is_unreadable};
 use super::statements::{execute, find};
 use super::step::Step;
-use crate::jobs::job::Attempt;
+use crate::jobs::job::DeliveryAttempt;
 use crate::jobs::queue::{Delivery, Hint, NextAttempt};
 
 /// Most attempts that the record of a job shows.
@@ -45,11 +45,11 @@ impl Step<'_> {
     }
 
     /// `id`: of the job.
-    pub fn end_attempt(
+    pub fn record_delivery_attempt(
         &mut self,
         id: Uuid,
         token: u64,
-        attempt: Attempt,
+        attempt: DeliveryAttempt,
         next: NextAttempt,
     ) -> rusqlite::Result<bool> {
         let due_from = match next {

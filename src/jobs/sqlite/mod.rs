@@ -51,16 +51,14 @@ use reader::Query;
 use step::{Context, Step};
 use writer::{Call, Command};
 
+use super::hints;
 use super::job::{Job, Progress, State};
 use crate::domain::Client;
-use crate::jobs::job::{Attempt, GiveBack};
+use crate::jobs::job::{DeliveryAttempt, GiveBack};
 use crate::jobs::queue::{
     Claim, DELIVERY_LEASE, Delivery, End, Hint, Hold, Key, LEASE, Limits, NewJob, NextAttempt, Page, Pending,
     Queue, QueueError, Removed, Reservation, Stats, Submission, Swept,
 };
-
-/// Hints that a receiver may be behind.
-const HINTS: usize = 1024;
 
 /// Most transactions of one sweep, so that it ends even if there is always more to do.
 const MAX_ROUNDS: usize = 16;
@@ -105,7 +103,7 @@ impl SqliteQueue {
         let to_read = connection::open(path)?;
         to_read.pragma_update(None, "query_only", true).map_err(sentence)?;
 
-        let (hints, _) = broadcast::channel(HINTS);
+        let hints = hints::channel();
         let context = Arc::new(Context {
             path: path.to_owned(),
             limits,
@@ -261,14 +259,14 @@ impl Queue for SqliteQueue {
         Box::pin(self.write(|step| step.take_delivery()))
     }
 
-    fn end_attempt<'a>(
+    fn record_delivery_attempt<'a>(
         &'a self,
         delivery: &'a Delivery,
-        attempt: Attempt,
+        attempt: DeliveryAttempt,
         next: NextAttempt,
     ) -> Pending<'a, bool> {
         let (job, token) = (delivery.job.id, delivery.token);
-        Box::pin(self.write(move |step| step.end_attempt(job, token, attempt, next)))
+        Box::pin(self.write(move |step| step.record_delivery_attempt(job, token, attempt, next)))
     }
 
     fn redeliver(&self, id: Uuid) -> Pending<'_, bool> {

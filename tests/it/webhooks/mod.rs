@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use meshgate::config::{self, Config, Sources};
 use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use meshgate::jobs::{
-    Attempt, End, InputFile, JobSpec, Limits, NewJob, Priority, Queue, SqliteQueue, Submission,
+    DeliveryAttempt, End, InputFile, JobSpec, Limits, NewJob, Priority, Queue, SqliteQueue, Submission,
 };
 use meshgate::metrics::Metrics;
 use meshgate::webhooks::Webhooks;
@@ -108,7 +108,7 @@ impl Sender {
     }
 
     /// Waits until the job has this many recorded attempts; returns them.
-    async fn attempts(&self, id: Uuid, count: usize) -> Vec<Attempt> {
+    async fn attempts(&self, id: Uuid, count: usize) -> Vec<DeliveryAttempt> {
         let began = Instant::now();
         loop {
             let attempts = self.queue.job(id).await.unwrap().unwrap().deliveries;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{new_file, new_job, open_at, submit, take};
-use crate::jobs::job::Attempt;
+use crate::jobs::job::DeliveryAttempt;
 use crate::jobs::job::{State, Timestamp};
 use crate::jobs::queue::{
     End, Hold, Idempotency, Key, LEASE, NewJob, NextAttempt, Queue, RESERVATION_LIFE, Refusal, Reservation,
@@ -58,9 +58,9 @@ async fn a_webhook_is_due_when_the_machine_was_started_anew() {
     let id = submit(&queue, "a").await.id;
     queue.cancel(id).await.unwrap();
     let delivery = queue.take_delivery().await.unwrap().unwrap();
-    let attempt = Attempt { at: Timestamp::now(), status: Some(500), error: None };
+    let attempt = DeliveryAttempt { at: Timestamp::now(), status: Some(500), error: None };
     let next = NextAttempt::After(Duration::from_hours(1));
-    assert!(queue.end_attempt(&delivery, attempt.clone(), next).await.unwrap());
+    assert!(queue.record_delivery_attempt(&delivery, attempt.clone(), next).await.unwrap());
     assert_eq!(queue.take_delivery().await.unwrap(), None);
     drop(queue);
     let queue = open_at(&path, "second", early);

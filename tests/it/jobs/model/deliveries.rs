@@ -1,7 +1,7 @@
 //! Webhooks that are taken and sent.
 
 use meshgate::jobs::job::Timestamp;
-use meshgate::jobs::{Attempt, NextAttempt};
+use meshgate::jobs::{DeliveryAttempt, NextAttempt};
 use proptest::sample::Index;
 
 use super::expected::Place;
@@ -34,13 +34,13 @@ impl Model {
         self.deliveries.push((number, delivery));
     }
 
-    pub async fn end_attempt(&mut self, queue: &AnyQueue, pick: Pick, next: NextAttempt) -> Option<usize> {
+    pub async fn record_delivery_attempt(&mut self, queue: &AnyQueue, pick: Pick, next: NextAttempt) -> Option<usize> {
         let index = self.delivery(pick)?;
         let is_held = self.is_held(index);
         let (number, delivery) = &self.deliveries[index];
         let error = (next != NextAttempt::Never).then(|| "could not connect".to_owned());
-        let attempt = Attempt { at: Timestamp(delivery.token), status: Some(503), error };
-        let answer = queue.end_attempt(delivery, attempt.clone(), next).await.unwrap();
+        let attempt = DeliveryAttempt { at: Timestamp(delivery.token), status: Some(503), error };
+        let answer = queue.record_delivery_attempt(delivery, attempt.clone(), next).await.unwrap();
         assert_eq!(answer, is_held, "{delivery:?}");
         if !is_held {
             return None;

@@ -2,7 +2,7 @@
 
 use meshgate::domain::ErrorCode;
 use meshgate::jobs::queue::MAX_ATTEMPTS;
-use meshgate::jobs::{Attempt, GiveBack, Job, Priority, State};
+use meshgate::jobs::{DeliveryAttempt, GiveBack, Job, Priority, State};
 use uuid::Uuid;
 
 use crate::jobs::result_of;
@@ -28,7 +28,7 @@ pub struct Expected {
 /// The webhook of a job that has ended.
 pub struct Webhook {
     pub place: Place,
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<DeliveryAttempt>,
     /// The ID and the latest token, once it was taken.
     pub taken: Option<(Uuid, u64)>,
     /// From then on, the trait does not say how many attempts a delivery counts.

@@ -22,7 +22,7 @@ pub enum Step {
     Sweep,
     List { client: usize, state: Option<State>, size: usize },
     TakeDelivery,
-    EndAttempt { delivery: Pick, next: NextAttempt },
+    RecordDeliveryAttempt { delivery: Pick, next: NextAttempt },
     Redeliver { job: Index },
     Reopen,
 }
@@ -107,7 +107,7 @@ fn of_worker() -> impl Strategy<Value = Step> {
         3 => (pick(), reason()).prop_map(|(claim, reason)| Step::GiveBack { claim, reason }),
         1 => Just(Step::Sweep),
         3 => Just(Step::TakeDelivery),
-        3 => (pick(), next()).prop_map(|(delivery, next)| Step::EndAttempt { delivery, next }),
+        3 => (pick(), next()).prop_map(|(delivery, next)| Step::RecordDeliveryAttempt { delivery, next }),
         1 => Just(Step::Reopen),
     ]
 }

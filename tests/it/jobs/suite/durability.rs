@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use meshgate::domain::Stage;
 use meshgate::jobs::job::Timestamp;
 use meshgate::jobs::{
-    Attempt, Claim, End, GiveBack, Hint, Hold, Idempotency, Key, NewJob, NextAttempt, Progress, State,
+    DeliveryAttempt, Claim, End, GiveBack, Hint, Hold, Idempotency, Key, NewJob, NextAttempt, Progress, State,
     Submission,
 };
 use tokio::sync::broadcast::error::RecvError;
@@ -47,8 +47,8 @@ async fn everything_outlives_the_process(side: impl Side) {
     }
     let delivery = queue.take_delivery().await.unwrap().unwrap();
     let later = NextAttempt::After(Duration::from_hours(1));
-    let attempt = Attempt { at: Timestamp(1), status: Some(500), error: Some("refused".to_owned()) };
-    assert!(queue.end_attempt(&delivery, attempt.clone(), later).await.unwrap());
+    let attempt = DeliveryAttempt { at: Timestamp(1), status: Some(500), error: Some("refused".to_owned()) };
+    assert!(queue.record_delivery_attempt(&delivery, attempt.clone(), later).await.unwrap());
     let sending = queue.take_delivery().await.unwrap().unwrap();
     ids.push(submit(&queue, spec_of("a")).await.id);
     let running = take(&queue).await;
@@ -85,7 +85,7 @@ async fn everything_outlives_the_process(side: impl Side) {
     let next = take_this(&queue, first).await;
     assert!(next.token > given_back.token);
     succeed(&queue, &running).await;
-    assert!(queue.end_attempt(&sending, attempt, NextAttempt::Never).await.unwrap());
+    assert!(queue.record_delivery_attempt(&sending, attempt, NextAttempt::Never).await.unwrap());
     let mut due = 0;
     while queue.take_delivery().await.unwrap().is_some() {
         due += 1;

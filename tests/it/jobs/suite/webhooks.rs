@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::jobs::{Attempt, Delivery, GiveBack, Job, NextAttempt, Timestamp};
+use meshgate::jobs::{DeliveryAttempt, Delivery, GiveBack, Job, NextAttempt, Timestamp};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -61,17 +61,17 @@ async fn until_due(queue: &AnyQueue) -> Delivery {
     }
 }
 
-fn failed(number: u64) -> Attempt {
+fn failed(number: u64) -> DeliveryAttempt {
     let error = Some(format!("could not connect, \"{number}\""));
-    Attempt { at: Timestamp(number), status: None, error }
+    DeliveryAttempt { at: Timestamp(number), status: None, error }
 }
 
-fn delivered() -> Attempt {
-    Attempt { at: Timestamp(1_700_000_000_000), status: Some(204), error: None }
+fn delivered() -> DeliveryAttempt {
+    DeliveryAttempt { at: Timestamp(1_700_000_000_000), status: Some(204), error: None }
 }
 
-async fn end_attempt(queue: &AnyQueue, delivery: &Delivery, attempt: Attempt, next: NextAttempt) -> bool {
-    queue.end_attempt(delivery, attempt, next).await.unwrap()
+async fn record_delivery_attempt(queue: &AnyQueue, delivery: &Delivery, attempt: DeliveryAttempt, next: NextAttempt) -> bool {
+    queue.record_delivery_attempt(delivery, attempt, next).await.unwrap()
 }
 
 async fn a_webhook_is_due_once_its_job_has_ended(side: impl Side) {
@@ -98,7 +98,7 @@ async fn a_webhook_is_due_once_its_job_has_ended(side: impl Side) {
         assert_eq!(delivery.job.result, job.result, "{way:?}");
         ids.insert(delivery.id);
         assert!(none_is_due(queue).await, "{way:?}");
-        assert!(end_attempt(queue, &delivery, delivered(), NextAttempt::Never).await, "{way:?}");
+        assert!(record_delivery_attempt(queue, &delivery, delivered(), NextAttempt::Never).await, "{way:?}");
         assert!(none_is_due(queue).await, "{way:?}");
     }
     assert_eq!(ids.len(), Way::ALL.len());
@@ -125,13 +125,13 @@ async fn a_failed_attempt_is_repeated(side: impl Side) {
         assert_eq!(*id.get_or_insert(delivery.id), delivery.id);
         token = delivery.token;
         let next = NextAttempt::After(Duration::ZERO);
-        assert!(end_attempt(&queue, &delivery, failed(1), next).await);
+        assert!(record_delivery_attempt(&queue, &delivery, failed(1), next).await);
         // The lease ended with the attempt.
-        assert!(!end_attempt(&queue, &delivery, failed(2), next).await);
+        assert!(!record_delivery_attempt(&queue, &delivery, failed(2), next).await);
     }
     let delivery = due(&queue).await;
-    assert!(end_attempt(&queue, &delivery, failed(1), NextAttempt::Never).await);
-    assert!(!end_attempt(&queue, &delivery, delivered(), NextAttempt::Never).await);
+    assert!(record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::Never).await);
+    assert!(!record_delivery_attempt(&queue, &delivery, delivered(), NextAttempt::Never).await);
     assert!(none_is_due(&queue).await);
     assert_eq!(record(&queue, delivery.job.id).await.deliveries, vec![failed(1); 6]);
 }
@@ -144,7 +144,7 @@ async fn an_attempt_is_repeated_when_it_is_due(side: impl Side) {
     for _ in 0..2 {
         let delivery = due(&queue).await;
         let next = if delivery.job.id == late { HOUR } else { pause };
-        assert!(end_attempt(&queue, &delivery, failed(1), NextAttempt::After(next)).await);
+        assert!(record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::After(next)).await);
     }
     let delivery = until_due(&queue).await;
     assert_eq!(delivery.job.id, soon);
@@ -158,12 +158,12 @@ async fn attempts_are_recorded_on_the_job(side: impl Side) {
     let queue = side.open().await;
     let before = ended(&queue).await;
     let refused =
-        Attempt { at: Timestamp(2), status: Some(503), error: Some("the receiver says 503".to_owned()) };
+        DeliveryAttempt { at: Timestamp(2), status: Some(503), error: Some("the receiver says 503".to_owned()) };
     let attempts = [failed(1), refused, delivered()];
     for (number, attempt) in attempts.iter().enumerate() {
         let delivery = due(&queue).await;
         let next = NextAttempt::After(Duration::ZERO);
-        assert!(end_attempt(&queue, &delivery, attempt.clone(), next).await);
+        assert!(record_delivery_attempt(&queue, &delivery, attempt.clone(), next).await);
         let job = record(&queue, before.id).await;
         assert_eq!(job.deliveries, attempts[..=number]);
         // Delivering changes nothing else of the job.
@@ -183,11 +183,11 @@ async fn a_lost_delivery_is_taken_again(side: impl Side) {
     assert_eq!((delivery.id, delivery.job.id), (lost.id, id));
     assert!(delivery.token > lost.token);
     for next in [NextAttempt::Never, NextAttempt::After(Duration::ZERO)] {
-        assert!(!end_attempt(&brief, &lost, failed(1), next).await);
+        assert!(!record_delivery_attempt(&brief, &lost, failed(1), next).await);
         assert!(none_is_due(&queue).await);
     }
-    assert!(end_attempt(&queue, &delivery, delivered(), NextAttempt::Never).await);
-    assert!(!end_attempt(&brief, &lost, failed(1), NextAttempt::After(Duration::ZERO)).await);
+    assert!(record_delivery_attempt(&queue, &delivery, delivered(), NextAttempt::Never).await);
+    assert!(!record_delivery_attempt(&brief, &lost, failed(1), NextAttempt::After(Duration::ZERO)).await);
     assert!(none_is_due(&queue).await);
     assert_eq!(record(&queue, id).await.deliveries, [delivered()]);
 }
@@ -199,7 +199,7 @@ async fn a_delivery_is_repeated_on_demand(side: impl Side) {
     assert!(queue.redeliver(id).await.unwrap());
     let first = due(&queue).await;
     assert!(none_is_due(&queue).await);
-    assert!(end_attempt(&queue, &first, failed(1), NextAttempt::After(HOUR)).await);
+    assert!(record_delivery_attempt(&queue, &first, failed(1), NextAttempt::After(HOUR)).await);
     assert!(none_is_due(&queue).await);
     for next in [NextAttempt::Never, NextAttempt::After(HOUR), NextAttempt::Never] {
         for _ in 0..2 {
@@ -208,7 +208,7 @@ async fn a_delivery_is_repeated_on_demand(side: impl Side) {
         let delivery = due(&queue).await;
         assert_eq!((delivery.id, delivery.job.id), (first.id, id));
         assert!(delivery.token > first.token && none_is_due(&queue).await);
-        assert!(end_attempt(&queue, &delivery, delivered(), next).await);
+        assert!(record_delivery_attempt(&queue, &delivery, delivered(), next).await);
         assert!(none_is_due(&queue).await);
     }
     assert_eq!(record(&queue, id).await.deliveries.len(), 4);
@@ -241,7 +241,7 @@ async fn the_webhook_of_a_removed_job_is_never_sent(side: impl Side) {
     // These are just being sent.
     for delivery in deliveries {
         queue.remove(delivery.job.id).await.unwrap().unwrap();
-        assert!(!end_attempt(&queue, &delivery, failed(1), NextAttempt::After(Duration::ZERO)).await);
+        assert!(!record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::After(Duration::ZERO)).await);
     }
     assert!(none_is_due(&queue).await);
     assert_eq!(queue.stats().await.unwrap().deliveries, 0);
@@ -279,13 +279,13 @@ async fn stats_count_undelivered_webhooks(side: impl Side) {
     assert_eq!(count().await, 1);
     let delivery = due(&queue).await;
     assert_eq!(count().await, 1);
-    assert!(end_attempt(&queue, &delivery, failed(1), NextAttempt::After(HOUR)).await);
+    assert!(record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::After(HOUR)).await);
     assert_eq!(count().await, 1);
     for attempt in [delivered(), failed(2)] {
         assert!(queue.redeliver(id).await.unwrap());
         assert_eq!(count().await, 1);
         let delivery = due(&queue).await;
-        assert!(end_attempt(&queue, &delivery, attempt, NextAttempt::Never).await);
+        assert!(record_delivery_attempt(&queue, &delivery, attempt, NextAttempt::Never).await);
         assert_eq!(count().await, 0);
     }
 }

@@ -1,0 +1,21 @@
+//! The errors of jobs that are not tried again.
+
+use crate::domain::{ConversionError, ErrorCode};
+
+/// The attempt ran out of memory, and there is no other one with more.
+pub fn out_of_memory() -> ConversionError {
+    let detail = "the conversion ran out of memory; give the model less detail, or raise WORKER_MEMORY_LIMIT";
+    ConversionError::new(ErrorCode::MemoryLimit, detail)
+}
+
+/// The disk of the worker was full at each attempt.
+pub fn disk_full() -> ConversionError {
+    let detail = "the disk of the worker was too full for this conversion at each attempt; free some space there";
+    ConversionError::new(ErrorCode::DiskFull, detail)
+}
+
+/// `lost`: the number of workers that died.
+pub fn workers_lost(lost: impl std::fmt::Display) -> ConversionError {
+    let detail = format!("the workers that ran this job died {lost} times, so it is not tried again");
+    ConversionError::new(ErrorCode::EngineCrashed, detail)
+}
