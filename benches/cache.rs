@@ -24,9 +24,9 @@ const GLB: &str = "output_format=glb&filename=a.glb";
 const ZIP: &str = "output_format=glb&filename=a.zip";
 
 /// An nginx or Redis; stopped when dropped.
-struct Other {
+pub struct Other {
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Drop for Other {
@@ -73,10 +73,15 @@ impl Other {
     }
 
     fn redis(bench: &Bench) -> Result<Other> {
+        Other::redis_with(bench, &[])
+    }
+
+    pub fn redis_with(bench: &Bench, arguments: &[&str]) -> Result<Other> {
         let folder = tempfile::tempdir_in(&bench.scratch)?.keep();
         let socket = folder.join("redis.sock");
         let mut command = Command::new(bench.tool("redis-server"));
         command.args(["--port", "0", "--save", "", "--dir"]).arg(&folder).arg("--unixsocket").arg(&socket);
+        command.args(arguments);
         Other::start(&mut command, format!("unix://{}", socket.display()), || {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
         })

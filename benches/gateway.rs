@@ -26,7 +26,7 @@ const PAIRS: usize = 60;
 const STARTS: usize = 5;
 const NATIVE: usize = 4000;
 const CLIENTS: usize = 8;
-const DISTINCT: usize = 200;
+pub const DISTINCT: usize = 200;
 const OVERLOAD: Duration = Duration::from_secs(30);
 /// Tenths of a second after which no child, folder or descriptor may be left.
 const SETTLED: usize = 50;
@@ -54,12 +54,22 @@ impl Server {
 
     /// Like [`Server::start`], but waits until its log contains all `signs`.
     pub fn start_until(bench: &Bench, variables: &[(&str, &str)], signs: &[&str]) -> Result<Server> {
+        Server::start_as(bench, "serve", variables, signs)
+    }
+
+    /// Like [`Server::start_until`], with another subcommand that listens.
+    pub fn start_as(
+        bench: &Bench,
+        subcommand: &str,
+        variables: &[(&str, &str)],
+        signs: &[&str],
+    ) -> Result<Server> {
         let folder = tempfile::tempdir_in(&bench.scratch)?;
         let (reader, writer) = pipe()?;
         let began = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
         command
-            .arg("serve")
+            .arg(subcommand)
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             // Most parts send the same model repeatedly.
@@ -164,7 +174,7 @@ impl Drop for Server {
 }
 
 /// The cube as OBJ, a little different each time, so that no two conversions are equal.
-fn distinct(number: usize) -> Vec<u8> {
+pub fn distinct(number: usize) -> Vec<u8> {
     let mut text = format!("# {number}\n");
     for corner in 0..8_usize {
         let at = |bit: usize| if corner >> bit & 1 == 1 { 1.0 + number as f64 * 1e-6 } else { -1.0 };
@@ -428,7 +438,7 @@ impl Bench {
 }
 
 /// Distinct conversions by a number of clients; returns the total time and the time of each.
-async fn distinct_http(
+pub async fn distinct_http(
     server: &Arc<Server>,
     first: usize,
     clients: usize,

@@ -6,6 +6,7 @@ mod cache;
 mod engine;
 mod gateway;
 mod hostile;
+mod jobs;
 mod table;
 
 use std::fs;
@@ -92,6 +93,12 @@ async fn main() -> Result<()> {
     }
     if wanted("many") {
         add(bench.many()?);
+    }
+    if wanted("jobs") {
+        add(bench.job_start().await?);
+        add(vec![bench.job_throughput().await?, bench.job_acceptance().await?, bench.job_workers().await?]);
+        add(bench.many_jobs().await?);
+        add(vec![bench.job_streams().await?]);
     }
 
     if only.is_some() {

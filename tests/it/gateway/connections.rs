@@ -306,7 +306,7 @@ async fn idle_connections_and_slow_uploads_block_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_file_limit_does_not_limit_connections() {
     let mut few = Command::new("sh");
-    few.args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#, PROGRAM]);
+    few.args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#, PROGRAM, "serve"]);
     let gateway = Gateway::start_by(few, &[]);
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", gateway.process.id())).unwrap().count();

@@ -29,6 +29,17 @@ impl Gateway {
         converting(&self.zygotes())
     }
 
+    /// The zygotes, and all processes below them.
+    pub fn descendants(&self) -> Vec<i32> {
+        let mut found = self.zygotes();
+        let mut below = children(&found);
+        while !below.is_empty() {
+            found.extend(&below);
+            below = children(&below);
+        }
+        found
+    }
+
     /// Waits for a running child that the gateway knows of: its zygote is idle again.
     pub async fn child(&self) -> i32 {
         let began = Instant::now();

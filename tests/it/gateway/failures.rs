@@ -72,7 +72,7 @@ async fn a_missing_engine_is_logged_with_the_fix() {
     let program = away.path().join("meshgate");
     std::fs::copy(PROGRAM, &program).unwrap();
     let mut command = Command::new(program);
-    command.current_dir(away.path()).env("HOME", away.path());
+    command.arg("serve").current_dir(away.path()).env("HOME", away.path());
     for name in ["BLENDER_PYTHON", "BLENDER_BIN", "XDG_DATA_HOME"] {
         command.env_remove(name);
     }

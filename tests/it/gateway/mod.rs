@@ -60,17 +60,21 @@ impl Gateway {
 
     /// Starts it, and waits until it listens.
     pub fn start_cold(variables: &[(&str, &str)]) -> Gateway {
+        Gateway::start_as("serve", variables)
+    }
+
+    /// Like [`Gateway::start_cold`], with another subcommand that listens.
+    pub fn start_as(subcommand: &str, variables: &[(&str, &str)]) -> Gateway {
         let mut command = Command::new(PROGRAM);
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.arg(subcommand).current_dir(env!("CARGO_MANIFEST_DIR"));
         Gateway::start_by(command, variables)
     }
 
-    /// Like [`Gateway::start_cold`], with `command`, which runs the program with the arguments that are appended.
+    /// Like [`Gateway::start_cold`], with `command`, which runs the program.
     fn start_by(mut command: Command, variables: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         command
-            .arg("serve")
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             .envs(variables.iter().copied())

@@ -13,7 +13,7 @@ use meshgate::redis::Redis;
 use redis::{Client, Commands};
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use proxy::Proxy;
+pub use proxy::{Hold, Proxy};
 
 use super::gateway::{LONG, until};
 

@@ -3,6 +3,7 @@
 mod access;
 mod actions;
 mod crashes;
+mod durability;
 mod events;
 mod expiry;
 mod idempotency;

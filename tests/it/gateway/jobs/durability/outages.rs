@@ -1,0 +1,141 @@
+//! Redis or the store is away, silent, or full.
+
+use std::fs;
+use std::time::Duration;
+
+use redis::cmd;
+use reqwest::StatusCode;
+
+use super::super::{FAST, REPACK, assert_problem, path};
+use super::check::ended_well;
+use super::cluster::submit_until_accepted;
+use super::{Cluster, Queue};
+use crate::gateway::engine::motion;
+use crate::gateway::receive::triangle;
+use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::mounts::Mounted;
+
+const SLOW: &str = "output_format=glb&filename=a.bvh";
+
+/// Longer than a lease and the pauses of those that reconnect.
+const LONGER_THAN_A_LEASE: Duration = Duration::from_secs(15);
+
+fn redis(cluster: &mut Cluster) -> &mut crate::redis::RedisServer {
+    let Queue::Redis(server, _) = &mut cluster.queue else { panic!("no redis") };
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_redis_costs_no_attempt() {
+    let mut cluster = Cluster::on_redis().await;
+    let (gateway, worker) = (cluster.gateway(), cluster.worker());
+    let running = gateway.submit(&cluster.with_webhook(SLOW), motion()).await;
+    worker.child().await;
+    redis(&mut cluster).stop();
+    let refused = gateway.submission(FAST, TRIANGLE).send().await.unwrap();
+    assert_problem(refused, 503, "jobs_unavailable").await;
+    tokio::time::sleep(LONGER_THAN_A_LEASE).await;
+    redis(&mut cluster).resume();
+    let job = submit_until_accepted(&gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await;
+    let running = gateway.succeeded(&running).await;
+    assert_eq!(running["attempts"], 1, "{running}");
+    assert_eq!(gateway.delete(path(&running)).await.status(), 204);
+    gateway.succeeded(&job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_away_for_half_a_minute_costs_no_attempt() {
+    let mut cluster = Cluster::on_redis().await;
+    let (gateway, worker) = (cluster.gateway(), cluster.worker());
+    let mut jobs = vec![gateway.submit(&cluster.with_webhook(FAST), TRIANGLE).await];
+    let running = gateway.submit(SLOW, motion()).await;
+    worker.child().await;
+    redis(&mut cluster).kill();
+    assert_problem(gateway.get(path(&running)).await, 503, "jobs_unavailable").await;
+    tokio::time::sleep(2 * LONGER_THAN_A_LEASE).await;
+    redis(&mut cluster).restart();
+    jobs.push(submit_until_accepted(&gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await);
+    let running = gateway.succeeded(&running).await;
+    assert_eq!(running["attempts"], 1, "{running}");
+    assert_eq!(gateway.delete(path(&running)).await.status(), 204);
+    ended_well(&cluster, &gateway, &jobs, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_refuses_jobs_and_ends_those_it_has() {
+    let mut cluster = Cluster::on_redis().await;
+    let (gateway, worker) = (cluster.gateway(), cluster.worker());
+    let running = gateway.submit(SLOW, motion()).await;
+    worker.child().await;
+    let mut look = redis(&mut cluster).connection();
+    cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut look).unwrap();
+    let refused = gateway.submission(FAST, TRIANGLE).send().await.unwrap();
+    assert!([StatusCode::SERVICE_UNAVAILABLE, StatusCode::INSUFFICIENT_STORAGE].contains(&refused.status()));
+    gateway.succeeded(&running).await;
+    cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec(&mut look).unwrap();
+    assert_eq!(gateway.delete(path(&running)).await.status(), 204);
+    let job = submit_until_accepted(&gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await;
+    ended_well(&cluster, &gateway, &[job], 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_wait_for_a_store_that_is_away() {
+    let cluster = Cluster::on_sqlite().await;
+    let gateway = cluster.gateway();
+    let job = gateway.submit(&cluster.with_webhook(FAST), TRIANGLE).await;
+    let (store, away) = (cluster.data().join("store"), cluster.data().join("away"));
+    let worker = cluster.start("worker", &[("WORKERS", "1")]);
+    worker.wait_for("the engine is warm");
+    // The worker may have converted it before the store went away; then the next one waits.
+    fs::rename(&store, &away).unwrap();
+    let refused = gateway.submission(REPACK, triangle()).send().await.unwrap();
+    let accepted = refused.status() == StatusCode::ACCEPTED;
+    assert!(accepted || refused.status() == StatusCode::SERVICE_UNAVAILABLE, "{}", refused.status());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    if store.exists() {
+        // A process has made a new, empty folder.
+        fs::rename(&store, cluster.data().join("empty")).unwrap();
+    }
+    fs::rename(&away, &store).unwrap();
+    let job = gateway.succeeded(&job).await;
+    assert_eq!(job["attempts"], 1, "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the right to mount a disk; make test runs it where it has that"]
+async fn a_full_disk_refuses_jobs_and_keeps_those_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Mounted::new(folder.path(), 16 << 20);
+    let variables = [("DATA_DIR", disk.0.to_str().unwrap()), ("CACHE", "off"), ("WORKERS", "1")];
+    let gateway = Gateway::start(&variables);
+    let held = gateway.submit(SLOW, motion()).await;
+    let holding = gateway.hold().await;
+    let mut jobs = vec![held];
+    for _ in 0..5 {
+        jobs.push(gateway.submit(FAST, TRIANGLE).await);
+    }
+    let rest = disk.0.join("rest");
+    let file = fs::File::create(&rest).unwrap();
+    fill(&file);
+    let refused =
+        gateway.submission(FAST, format!("{TRIANGLE}#{}", "x".repeat(1 << 20))).send().await.unwrap();
+    assert!([503, 507].contains(&refused.status().as_u16()), "{}", refused.status());
+    // The server goes on while the disk is full, and says so.
+    assert_eq!(gateway.get("/livez").await.status(), 200);
+    drop(holding);
+    fs::remove_file(&rest).unwrap();
+    for job in &jobs {
+        gateway.succeeded(job).await;
+    }
+    until("nothing runs", || gateway.converting().is_empty());
+    drop(gateway);
+    drop(disk);
+}
+
+/// Fills the disk of a file.
+fn fill(mut file: &fs::File) {
+    use std::io::Write as _;
+    for size in [1 << 20, 1 << 12, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+}
