@@ -61,7 +61,7 @@ test: setup ## Run every test, Python and Rust
 	if mount -t tmpfs tmpfs target/mounted 2>/dev/null && umount target/mounted; then \
 	    cargo test --locked --test it disk -- --ignored; \
 	else \
-	    echo "disk SKIPPED (6): tests of full disks need the right to mount"; \
+	    echo "disk SKIPPED (7): tests of full disks need the right to mount"; \
 	fi
 
 .PHONY: test-chart
@@ -107,6 +107,10 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 	else \
 	    echo "advisories SKIPPED (1): the advisory database is unreachable"; \
 	fi
+
+.PHONY: chaos
+chaos: setup ## Kill a random process each second while 500 jobs run, on each queue (takes minutes)
+	cargo test --locked --test it durability::random:: -- --ignored --nocapture
 
 .PHONY: bench
 bench: setup ## Measure speed and memory

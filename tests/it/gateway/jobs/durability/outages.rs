@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::cmd;
 use reqwest::StatusCode;
+use rustix::process::Signal;
 
 use super::super::{FAST, REPACK, assert_problem, path};
 use super::check::ended_well;
@@ -12,8 +13,9 @@ use super::cluster::submit_until_accepted;
 use super::{Cluster, Queue};
 use crate::gateway::engine::motion;
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::gateway::{Gateway, LONG, TRIANGLE, until};
 use crate::mounts::Mounted;
+use crate::storage::server::Server;
 
 const SLOW: &str = "output_format=glb&filename=a.bvh";
 
@@ -99,6 +101,57 @@ async fn jobs_wait_for_a_store_that_is_away() {
     fs::rename(&away, &store).unwrap();
     let job = gateway.succeeded(&job).await;
     assert_eq!(job["attempts"], 1, "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_bucket_costs_no_attempt() {
+    let cluster = Cluster::on_redis().await;
+    let server = Server::start(&["--port", "0"], &[]);
+    // moto creates a bucket for anybody.
+    let bucket = reqwest::Client::new().put(format!("{}/jobs", server.address)).send().await.unwrap();
+    assert_eq!(bucket.status(), 200);
+    let store = [
+        ("STORAGE_URL", "s3://jobs/models"),
+        ("AWS_ENDPOINT", server.address.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let with = |workers| [&store[..], &[("WORKERS", workers)]].concat();
+    let gateway = cluster.start("serve", &with("0"));
+    let worker = cluster.start("worker", &with("1"));
+    worker.wait_for("the engine is warm");
+    let jobs = [gateway.submit(SLOW, motion()).await, gateway.submit(FAST, TRIANGLE).await];
+    worker.child().await;
+    server.signal(Signal::STOP);
+    tokio::time::sleep(LONGER_THAN_A_LEASE).await;
+    server.signal(Signal::CONT);
+    for job in &jobs {
+        let job = gateway.succeeded(job).await;
+        assert_eq!(job["attempts"], 1, "{job}");
+        assert!(!gateway.result(&job).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_clock_loses_no_job() {
+    for hours in [-1, 1] {
+        let cluster = Cluster::on_sqlite().await;
+        let (gateway, worker) = (cluster.gateway(), cluster.worker());
+        let running = gateway.submit(SLOW, motion()).await;
+        worker.child().await;
+        let waiting = gateway.submit(FAST, TRIANGLE).await;
+        // For the service, a record whose times are off is the same as a clock that was moved.
+        let moved = "UPDATE jobs SET created_at = created_at + ?1, started_at = started_at + ?1, \
+                     expires_at = expires_at + ?1";
+        let sql = cluster.sqlite();
+        sql.busy_timeout(LONG).unwrap();
+        assert!(sql.execute(moved, [hours * 3_600_000_i64]).unwrap() > 0);
+        for job in [&running, &waiting] {
+            let job = gateway.succeeded(job).await;
+            assert_eq!(job["attempts"], 1, "{job}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
