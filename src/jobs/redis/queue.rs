@@ -10,7 +10,7 @@ use super::{requirements, wakeups};
 use crate::config;
 use crate::jobs::hints;
 use crate::jobs::queue::{DELIVERY_LEASE, Hint, LEASE, Limits, QueueError};
-use crate::redis::{Error, Redis, Reply, Terms};
+use crate::redis::{ConnectionPolicy, Error, Redis, Reply};
 
 /// Time limit of an answer. Jobs can wait longer than requests, and a slow disk makes Redis slow.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -60,13 +60,13 @@ impl RedisQueue {
         allow_volatile: bool,
         leases: Leases,
     ) -> Result<Self, String> {
-        let terms = Terms {
+        let policy = ConnectionPolicy {
             answer_within: ANSWER_WITHIN,
             works_when_full: true,
             check: Some(Box::new(move |info: &str| requirements::check(info, allow_volatile))),
-            without: "jobs wait",
+            fallback: "jobs wait",
         };
-        let redis = Redis::start_with(config, terms, Box::new(|_, _| {})).await;
+        let redis = Redis::start_with(config, policy, Box::new(|_, _| {})).await;
         let redis =
             redis.map_err(|error| format!("the redis of JOBS_REDIS_URL cannot keep jobs: {error}"))?;
         let hints = hints::channel();
