@@ -10,7 +10,8 @@ pub fn out_of_memory() -> ConversionError {
 
 /// The disk of the worker was full at each attempt.
 pub fn disk_full() -> ConversionError {
-    let detail = "the disk of the worker was too full for this conversion at each attempt; free some space there";
+    let detail =
+        "the disk of the worker was too full for this conversion at each attempt; free some space there";
     ConversionError::new(ErrorCode::DiskFull, detail)
 }
 
@@ -18,4 +19,9 @@ pub fn disk_full() -> ConversionError {
 pub fn workers_lost(lost: impl std::fmt::Display) -> ConversionError {
     let detail = format!("the workers that ran this job died {lost} times, so it is not tried again");
     ConversionError::new(ErrorCode::EngineCrashed, detail)
+}
+
+/// Another version of the program wrote the record, in a way that this one cannot read.
+pub fn unreadable() -> ConversionError {
+    ConversionError::new(ErrorCode::Internal, "another version of the service wrote this job")
 }

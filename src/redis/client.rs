@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::connection_policy::ConnectionPolicy;
 use super::error::Error;
 use super::link::{CONNECT_WITHIN, Health, Link, Observer, Shared, connect, probe};
 use super::reconnect;
 use super::subscription::Subscription;
-use super::terms::Terms;
 use crate::config;
 
 /// Prefix of every key.
@@ -42,24 +42,28 @@ impl Redis {
     /// # Errors
     /// When the address is invalid, or no thread can be started.
     pub async fn start(config: &config::Redis, observer: Observer) -> Result<Self, Error> {
-        Self::start_with(config, Terms::default(), observer).await
+        Self::start_with(config, ConnectionPolicy::default(), observer).await
     }
 
-    /// Like [`Redis::start`], on other terms.
+    /// Like [`Redis::start`], with another policy.
     ///
     /// # Errors
     /// As [`Redis::start`], and when Redis is unsuitable. If it becomes unsuitable later, it counts as unavailable.
-    pub async fn start_with(config: &config::Redis, terms: Terms, observer: Observer) -> Result<Self, Error> {
+    pub async fn start_with(
+        config: &config::Redis,
+        policy: ConnectionPolicy,
+        observer: Observer,
+    ) -> Result<Self, Error> {
         let info = info(config)?;
         let address = info.addr().to_string();
-        let shared = Arc::new(Shared::new(Client::open(info)?, address, terms, observer));
+        let shared = Arc::new(Shared::new(Client::open(info)?, address, policy, observer));
         let (runtime, end) = own_thread().map_err(|error| Error::Failed(error.to_string()))?;
         let first = Arc::clone(&shared);
         let connected = runtime.spawn(async move { first.try_to_connect().await }).await;
         if let Ok(Err(error @ Error::Unsuitable(_))) = connected {
             return Err(error);
         }
-        runtime.spawn(reconnect::keep(Arc::clone(&shared)));
+        runtime.spawn(reconnect::stay_connected(Arc::clone(&shared)));
         Ok(Self { shared, runtime, _end: Arc::new(end) })
     }
 
@@ -78,7 +82,7 @@ impl Redis {
     /// When Redis is or becomes unavailable, or rejects this command.
     pub async fn run<T: Reply>(&self, command: Cmd) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
-        self.on_thread(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
+        self.on_thread(async move { shared.track(number, command.query_async(&mut connection)).await }).await
     }
 
     /// Runs a script and returns its answer, like [`Redis::run`].
@@ -87,7 +91,7 @@ impl Redis {
     /// As [`Redis::run`].
     pub async fn run_script<T: Reply>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
-        self.on_thread(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
+        self.on_thread(async move { shared.track(number, script.invoke_async(&mut connection)).await }).await
     }
 
     /// Subscribes to a channel, over a new connection.
@@ -97,7 +101,7 @@ impl Redis {
     pub async fn subscribe(&self, channel: &'static str) -> Result<Subscription, Error> {
         let shared = Arc::clone(&self.shared);
         let connecting = async move {
-            let opening = Subscription::open(&shared.client, channel, shared.terms.answer_within);
+            let opening = Subscription::open(&shared.client, channel, shared.policy.answer_within);
             timeout(CONNECT_WITHIN, opening).await
         };
         let connected = self.runtime.spawn(connecting).await.map_err(|_| Error::Unavailable)?;
@@ -137,10 +141,10 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
     let info = info(config).map_err(|error| error.to_string())?;
     let address = info.addr().to_string();
     let found = async {
-        let terms = Terms::default();
-        let mut connection = connect(&Client::open(info)?, &terms).await?;
+        let policy = ConnectionPolicy::default();
+        let mut connection = connect(&Client::open(info)?, &policy).await?;
         let began = Instant::now();
-        probe(&mut connection, &terms).await?;
+        probe(&mut connection, &policy).await?;
         let took = began.elapsed().as_secs_f64() * 1000.0;
         // The user may lack the right to run INFO; the version is optional.
         let about: String =

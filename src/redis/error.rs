@@ -29,7 +29,7 @@ pub enum Error {
 
 impl Error {
     /// Whether the error concerns Redis as a whole, not only one command.
-    pub(super) fn is_of_redis(&self) -> bool {
+    pub(super) fn concerns_server(&self) -> bool {
         matches!(self, Error::TimedOut(_) | Error::Failed(_) | Error::Full(_))
     }
 
@@ -56,7 +56,7 @@ impl From<RedisError> for Error {
         if error.code() == Some("OOM") {
             return Error::Full(text);
         }
-        let of_the_command = match error.kind() {
+        let concerns_command = match error.kind() {
             ErrorKind::Server(kind) => {
                 matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort)
             }
@@ -64,7 +64,7 @@ impl From<RedisError> for Error {
             ErrorKind::UnexpectedReturnType => true,
             _ => false,
         };
-        if of_the_command { Error::Refused(text) } else { Error::Failed(text) }
+        if concerns_command { Error::Refused(text) } else { Error::Failed(text) }
     }
 }
 
@@ -78,15 +78,18 @@ mod tests {
 
     #[test]
     fn only_server_errors_make_redis_unavailable() {
-        assert!(!of("WRONGTYPE", "Operation against a key").is_of_redis());
+        assert!(!of("WRONGTYPE", "Operation against a key").concerns_server());
         for code in ["OOM", "MISCONF", "NOAUTH", "BUSY", "READONLY"] {
-            assert!(of(code, "").is_of_redis(), "{code}");
+            assert!(of(code, "").concerns_server(), "{code}");
             assert_eq!(matches!(of(code, ""), Error::Full(_)), code == "OOM");
         }
-        assert!(!Error::from(RedisError::from((ErrorKind::UnexpectedReturnType, "no number"))).is_of_redis());
-        assert!(Error::from(RedisError::from((ErrorKind::AuthenticationFailed, ""))).is_of_redis());
         assert!(
-            Error::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe))).is_of_redis()
+            !Error::from(RedisError::from((ErrorKind::UnexpectedReturnType, "no number"))).concerns_server()
+        );
+        assert!(Error::from(RedisError::from((ErrorKind::AuthenticationFailed, ""))).concerns_server());
+        assert!(
+            Error::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)))
+                .concerns_server()
         );
     }
 

@@ -11,15 +11,15 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::connection_policy::ConnectionPolicy;
 use super::error::Error;
-use super::terms::Terms;
 
 /// The key that is written to check that Redis accepts writes.
 const PROBE: &str = "meshgate:probe";
 /// Lifetime of that key, in milliseconds.
 const PROBE_LIFE: u32 = 60_000;
 
-/// Late answers in a row that make Redis unavailable. After the first one the keeper probes at once, so that the
+/// Late answers in a row that make Redis unavailable. After the first one, Redis is probed at once, so that the
 /// decision does not wait for further requests.
 const TOO_MANY_LATE: u32 = 3;
 
@@ -39,16 +39,16 @@ pub struct Health {
     pub error: Option<String>,
 }
 
-/// What the client and the keeper share.
+/// What the client and the task that reconnects share.
 pub struct Shared {
     pub client: Client,
     /// The address without a password.
     pub address: String,
-    pub terms: Terms,
+    pub policy: ConnectionPolicy,
     observer: Observer,
     state: Mutex<State>,
-    /// Wakes the keeper after an error on the link.
-    pub doubt: Notify,
+    /// Asks for a probe at once, after an error on the link.
+    pub probe_now: Notify,
 }
 
 struct State {
@@ -69,32 +69,35 @@ pub struct Link {
     pub number: u64,
 }
 
-/// Connects, authenticates and checks that Redis meets the terms.
-pub async fn connect(client: &Client, terms: &Terms) -> Result<MultiplexedConnection, Error> {
+/// Connects, authenticates and checks that Redis meets the policy.
+pub async fn connect(client: &Client, policy: &ConnectionPolicy) -> Result<MultiplexedConnection, Error> {
     let connecting = async {
         // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        in_time(terms.answer_within, probe(&mut connection, terms)).await?;
-        in_time(terms.answer_within, check(&mut connection, terms)).await?.map_err(Error::Unsuitable)?;
+        in_time(policy.answer_within, probe(&mut connection, policy)).await?;
+        in_time(policy.answer_within, check(&mut connection, policy)).await?.map_err(Error::Unsuitable)?;
         Ok(connection)
     };
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))
 }
 
 /// Writes through a script, as callers do. A Redis that is read-only, or denies this user scripts or writes, counts as
-/// unavailable; so does one whose memory is full, unless the terms allow it.
-pub async fn probe(connection: &mut MultiplexedConnection, terms: &Terms) -> RedisResult<()> {
+/// unavailable; so does one whose memory is full, unless the policy allows it.
+pub async fn probe(connection: &mut MultiplexedConnection, policy: &ConnectionPolicy) -> RedisResult<()> {
     const WRITE: &str = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
     // A write that needs no memory.
     const DELETE: &str = "return redis.call('DEL', KEYS[1])";
-    let script = Script::new(if terms.works_when_full { DELETE } else { WRITE });
+    let script = Script::new(if policy.works_when_full { DELETE } else { WRITE });
     script.key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
 }
 
-/// Runs the check of the terms; its error says why Redis cannot be used.
-async fn check(connection: &mut MultiplexedConnection, terms: &Terms) -> RedisResult<Result<(), String>> {
-    let Some(check) = &terms.check else { return Ok(Ok(())) };
+/// Runs the check of the policy; its error says why Redis cannot be used.
+async fn check(
+    connection: &mut MultiplexedConnection,
+    policy: &ConnectionPolicy,
+) -> RedisResult<Result<(), String>> {
+    let Some(check) = &policy.check else { return Ok(Ok(())) };
     let about: String = cmd("INFO").query_async(connection).await?;
     Ok(check(&about))
 }
@@ -117,10 +120,10 @@ async fn in_time<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>
 
 impl Shared {
     /// There is no link yet.
-    pub fn new(client: Client, address: String, terms: Terms, observer: Observer) -> Self {
+    pub fn new(client: Client, address: String, policy: ConnectionPolicy, observer: Observer) -> Self {
         let health = Health { up: false, since: Instant::now(), error: None };
         let state = Mutex::new(State { link: None, links: 0, late: 0, health });
-        Self { client, address, terms, observer, state, doubt: Notify::new() }
+        Self { client, address, policy, observer, state, probe_now: Notify::new() }
     }
 
     pub fn health(&self) -> Health {
@@ -136,37 +139,37 @@ impl Shared {
     }
 
     /// Waits for an answer, reports it to the observer, and updates the state of the link.
-    pub async fn settle<T>(
+    pub async fn track<T>(
         &self,
         link: u64,
         answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        let answer = in_time(self.terms.answer_within, answer).await;
+        let answer = in_time(self.policy.answer_within, answer).await;
         let outcome = answer.as_ref().map_or_else(Error::word, |_| "ok");
         (self.observer)(outcome, began.elapsed());
-        self.judge(link, answer.as_ref().err());
+        self.update_state(link, answer.as_ref().err());
         answer
     }
 
     /// Updates the state after an answer, if its link is still in use.
-    fn judge(&self, link: u64, error: Option<&Error>) {
+    fn update_state(&self, link: u64, error: Option<&Error>) {
         let mut state = self.state();
         if state.link.as_ref().is_none_or(|current| current.number != link) {
             return;
         }
         state.late = if let Some(Error::TimedOut(_)) = error { state.late + 1 } else { 0 };
-        let Some(error) = error.filter(|error| self.terms.is_of_redis(error)) else { return };
+        let Some(error) = error.filter(|error| self.policy.concerns_server(error)) else { return };
         if state.late == 0 || state.late >= TOO_MANY_LATE {
             state.link = None;
             self.mark_unavailable(&mut state, error);
         }
-        self.doubt.notify_one();
+        self.probe_now.notify_one();
     }
 
     /// Tries once to connect, and updates the state.
     pub async fn try_to_connect(&self) -> Result<(), Error> {
-        let connected = connect(&self.client, &self.terms).await;
+        let connected = connect(&self.client, &self.policy).await;
         let mut state = self.state();
         match connected {
             Ok(connection) => {
@@ -191,7 +194,7 @@ impl Shared {
         if health.error.as_ref() == Some(&error) {
             return;
         }
-        tracing::warn!(address = self.address, error, "redis unavailable; {}", self.terms.without);
+        tracing::warn!(address = self.address, error, "redis unavailable; {}", self.policy.fallback);
         let since = if health.up { Instant::now() } else { health.since };
         *health = Health { up: false, since, error: Some(error) };
     }

@@ -25,7 +25,7 @@
 //!      three late answers in a row, a connection that breaks, a refusal to write
 //!   up ───────────────────────────────────────────────────────────────────────▶ away
 //!    ▲                                                                            │  every command fails at once;
-//!    └────────────── the keeper has reconnected and can write ◀───────────────────┘  the keeper retries, with pauses
+//!    └────────────────────── reconnected, and can write ◀─────────────────────────┘  `reconnect.rs` retries, with pauses
 //! ```
 //!
 //! The connection has its own thread, which is nearly idle. So commands are sent and answers are read in time even
@@ -35,14 +35,14 @@
 //! its data; it keeps a silent connection; and requests wait while it connects.
 
 mod client;
+mod connection_policy;
 mod error;
 mod link;
 mod reconnect;
 mod subscription;
-mod terms;
 
 pub use client::{PREFIX, Redis, Reply, examine};
+pub use connection_policy::{ANSWER_WITHIN, ConnectionPolicy};
 pub use error::Error;
 pub use link::{CONNECT_WITHIN, Health, Observer};
 pub use subscription::Subscription;
-pub use terms::{ANSWER_WITHIN, Terms};

@@ -1,4 +1,4 @@
-//! The keeper: the background task that connects, probes and reconnects, so that requests need not.
+//! The background task that connects, probes and reconnects, so that requests need not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use tokio::time::{sleep, timeout};
 use super::link::{Link, Shared, probe};
 
 /// Interval between probes of a connection, which may be idle.
-const TRY_EVERY: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Pause between two attempts to connect: at first, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A connection that has lasted this long resets the pause to the shortest.
-const GOOD: Duration = Duration::from_secs(10);
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Connects whenever there is no connection, and probes the current one.
-pub async fn keep(shared: Arc<Shared>) {
+pub async fn stay_connected(shared: Arc<Shared>) {
     let mut pause = SHORTEST_PAUSE;
     loop {
         if let Ok(link) = shared.link() {
             let began = Instant::now();
-            watch(&shared, link).await;
-            if began.elapsed() >= GOOD {
+            probe_until_lost(&shared, link).await;
+            if began.elapsed() >= STABLE_AFTER {
                 pause = SHORTEST_PAUSE;
             }
         }
@@ -34,15 +34,15 @@ pub async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// Probes the link until it is lost.
-async fn watch(shared: &Shared, link: Link) {
+/// Probes the link from time to time, until it is lost.
+async fn probe_until_lost(shared: &Shared, link: Link) {
     let Link { mut connection, number } = link;
     let in_use = || shared.link().is_ok_and(|link| link.number == number);
     while in_use() {
-        // An error in a request wakes the keeper early.
-        let _ = timeout(TRY_EVERY, shared.doubt.notified()).await;
+        // An error in a request asks for a probe at once.
+        let _ = timeout(PROBE_EVERY, shared.probe_now.notified()).await;
         if in_use() {
-            let _ = shared.settle(number, probe(&mut connection, &shared.terms)).await;
+            let _ = shared.track(number, probe(&mut connection, &shared.policy)).await;
         }
     }
 }

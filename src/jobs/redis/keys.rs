@@ -1,8 +1,8 @@
 //! Names of keys that the program makes itself. Scripts make the others.
 
-use blake3::Hasher;
 use uuid::Uuid;
 
+use crate::cache::key::Encoder;
 use crate::jobs::queue::Key;
 
 /// Prefix of every key. The part in braces would place all of them on one node of a cluster.
@@ -17,11 +17,9 @@ pub fn job(id: Uuid) -> String {
 
 /// A name for a client's key for idempotency: short, and different for each client, path and key.
 pub fn idempotency(key: &Key) -> String {
-    let client = key.client.to_string();
-    let mut hasher = Hasher::new();
-    for part in [client.as_str(), key.path, &key.key] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.finalize().to_string()
+    let mut hashed = Encoder::default();
+    hashed.text(&key.client.to_string());
+    hashed.text(key.path);
+    hashed.text(&key.key);
+    hashed.finish().to_string()
 }

@@ -7,18 +7,21 @@
 //!  meshgate:{jobs}:job:ID              hash        the record: see `record.rs`
 //!  meshgate:{jobs}:list:STATE:CLIENT   sorted set  IDs of a client's jobs in that state, by ID
 //!  meshgate:{jobs}:queue:CLIENT        sorted set  IDs of a client's queued jobs, in the order in which they are taken
-//!      score   a sequence number; negative if the job was given back; plus 2^51 for low priority
-//!  meshgate:{jobs}:clients             sorted set  clients with queued jobs; the first one is served next
+//!      score   a sequence number; negative if the job was given back without a pause; plus 2^51 for low
+//!              priority
+//!  meshgate:{jobs}:paused              sorted set  IDs of queued jobs that nobody may take yet, by the end of their
+//!                                                  pause; then they join the queue of their client, as its last ones
+//!  meshgate:{jobs}:clients             sorted set  clients with a queue; the first one is served next
 //!      score   running jobs × 2^40, plus the sequence number of the client's latest take
 //!  meshgate:{jobs}:served              sorted set  clients, by the number of their latest take; at most 10,000
 //!  meshgate:{jobs}:client:CLIENT       hash        jobs, bytes and running: of the client's unfinished jobs
-//!  meshgate:{jobs}:queued              sorted set  IDs of queued jobs, by created_at
+//!  meshgate:{jobs}:queued              sorted set  IDs of queued jobs, paused ones too, by created_at
 //!  meshgate:{jobs}:leases              sorted set  IDs of running jobs, by the end of their leases
 //!  meshgate:{jobs}:expiry              sorted set  IDs of all other jobs, by expires_at
 //!  meshgate:{jobs}:due                 sorted set  IDs of jobs whose webhook is not delivered, by when it is due
 //!                                                  or its lease ends
 //!  meshgate:{jobs}:counts              hash        jobs in each state, and bytes: of unfinished jobs
-//!  meshgate:{jobs}:sequence            text        counts submissions, returns and takes
+//!  meshgate:{jobs}:sequence            text        counts submissions, returns, ends of pauses and takes
 //!  meshgate:{jobs}:reserved:HASH       text        the token that holds a key for idempotency; half a minute
 //!  meshgate:{jobs}:used:HASH           text        ID and fingerprint of the job that used the key; 24 hours
 //!  meshgate:{jobs}:hints               channel     `q`: a job is queued; `c:ID`: one has changed; `d`: webhook due
@@ -46,6 +49,7 @@ mod queue;
 mod record;
 mod requirements;
 mod scripts;
+mod sweep;
 mod wakeups;
 
 pub use queue::RedisQueue;

@@ -8,26 +8,16 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::keys::{self, PREFIX};
-use super::queue::RedisQueue;
-use super::record::{self, Fields, to_json};
+use super::queue::{RedisQueue, millis};
+use super::record::{self, Fields, to_json, uuids};
 use super::scripts;
-use crate::domain::{Client, ConversionError, ErrorCode};
-use crate::jobs::job::{DeliveryAttempt, GiveBack, Job, Priority, Progress, State, Timestamp};
+use crate::domain::Client;
+use crate::jobs::errors;
+use crate::jobs::job::{DeliveryAttempt, GiveBack, Job, MAX_DELIVERY_ATTEMPTS, Progress, State, Timestamp};
 use crate::jobs::queue::{
     Claim, Delivery, End, Hint, Hold, IDEMPOTENCY_LIFE, Key, NewJob, NextAttempt, Page, Pending, Queue,
     QueueError, RESERVATION_LIFE, Removed, Reservation, Stats, Submission, Swept,
 };
-
-/// Leases, and jobs that are too old, that one script of a sweep handles: few enough not to keep others waiting.
-const SWEPT_AT_ONCE: usize = 100;
-
-/// Scripts of one sweep at most.
-const SWEEPS: usize = 50;
-
-/// Attempts to deliver a webhook that its job keeps.
-const MAX_DELIVERIES: usize = 100;
-
-type Ids = Vec<String>;
 
 impl Queue for RedisQueue {
     fn name(&self) -> &str {
@@ -58,10 +48,6 @@ impl Queue for RedisQueue {
                     (keys::idempotency(&used.key), used.token.to_string(), used.fingerprint.to_string())
                 })
                 .unwrap_or_default();
-            let priority = match spec.priority {
-                Priority::Low => "low",
-                Priority::Normal => "normal",
-            };
             // Made now, so that whatever ends the job needs no ID for the delivery.
             let delivery = spec.webhook_url.as_ref().map(|_| Uuid::now_v7().to_string());
             let mut script = scripts::SUBMIT.key(PREFIX);
@@ -69,7 +55,7 @@ impl Queue for RedisQueue {
                 .arg(id.to_string())
                 .arg(to_json(&spec)?)
                 .arg(spec.client.to_string())
-                .arg(priority)
+                .arg(spec.priority.word())
                 .arg(spec.bytes())
                 .arg(spec.input.len())
                 .arg(delivery.unwrap_or_default())
@@ -121,20 +107,27 @@ impl Queue for RedisQueue {
             .arg(size);
         async move {
             let (more, records): (bool, Vec<Fields>) = self.run_script(script).await?;
-            let jobs: Vec<Job> = records.iter().map(record::job).collect::<Result<_, _>>()?;
-            let next = jobs.last().filter(|_| more).map(|job| job.id);
+            // The last record may be one that cannot be read.
+            let next = records.last().filter(|_| more).and_then(|fields| fields.get("id")?.parse().ok());
+            // Another version wrote it. One such job must not hide the others.
+            let jobs = records.iter().filter_map(|fields| record::job(fields).ok()).collect();
             Ok(Page { jobs, next })
         }
         .boxed()
     }
 
     fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>> {
-        let mut script = scripts::TAKE.key(PREFIX);
-        script.arg(worker).arg(millis(self.leases.job));
         async move {
-            let found: Option<(u64, Fields)> = self.run_script(script).await?;
-            let Some((token, fields)) = found else { return Ok(None) };
-            Ok(Some(Claim { job: record::job(&fields)?, token }))
+            loop {
+                let mut script = scripts::TAKE.key(PREFIX);
+                script.arg(worker).arg(millis(self.times.lease));
+                let taken: Option<(String, u64, Fields)> = self.run_script(script).await?;
+                let Some((id, token, fields)) = taken else { return Ok(None) };
+                match record::job(&fields) {
+                    Ok(job) => return Ok(Some(Claim { job, token })),
+                    Err(error) => self.discard(&id, token, &error).await?,
+                }
+            }
         }
         .boxed()
     }
@@ -146,7 +139,7 @@ impl Queue for RedisQueue {
             script
                 .arg(id.to_string())
                 .arg(token)
-                .arg(millis(self.leases.job))
+                .arg(millis(self.times.lease))
                 .arg(progress.unwrap_or_default());
             let hold: String = self.run_script(script).await?;
             Ok(match hold.as_str() {
@@ -174,9 +167,24 @@ impl Queue for RedisQueue {
 
     fn give_back(&self, id: Uuid, token: u64, reason: GiveBack) -> Pending<'_, bool> {
         async move {
+            let pause = reason.is_paused().then(|| millis(self.times.retry_pause).to_string());
+            let final_error = match reason {
+                GiveBack::OutOfMemory => to_json(&errors::out_of_memory())?,
+                GiveBack::DiskFull => to_json(&errors::disk_full())?,
+                GiveBack::WorkerLost => to_json(&errors::workers_lost("%d"))?,
+                GiveBack::Stopping | GiveBack::EngineUnavailable | GiveBack::StoreUnavailable => {
+                    String::new()
+                }
+            };
             let mut script = scripts::GIVE_BACK.key(PREFIX);
-            script.arg(id.to_string()).arg(token).arg(reason.word()).arg(self.ttl());
-            script.arg(to_json(&out_of_memory())?).arg(to_json(&workers_lost())?);
+            script
+                .arg(id.to_string())
+                .arg(token)
+                .arg(reason.word())
+                .arg(reason.counts())
+                .arg(pause.unwrap_or_default())
+                .arg(self.ttl())
+                .arg(final_error);
             self.run_script(script).await
         }
         .boxed()
@@ -203,19 +211,13 @@ impl Queue for RedisQueue {
     }
 
     fn sweep(&self) -> Pending<'_, Swept> {
-        async move {
-            let mut swept = Swept::default();
-            for _ in 0..SWEEPS {
-                match self.sweep_some(&mut swept).await {
-                    Err(error) if swept == Swept::default() => return Err(error),
-                    Ok(true) => {}
-                    // After an error, what was done is returned; the next sweep finds the rest.
-                    Ok(false) | Err(_) => break,
-                }
-            }
-            Ok(swept)
-        }
-        .boxed()
+        self.sweep_all().boxed()
+    }
+
+    fn extend_leases(&self) -> Pending<'_, u64> {
+        let mut script = scripts::EXTEND_LEASES.key(PREFIX);
+        script.arg(millis(self.times.lease));
+        self.run_script::<u64>(script).boxed()
     }
 
     fn unknown<'a>(&'a self, ids: &'a [Uuid]) -> Pending<'a, Vec<Uuid>> {
@@ -240,11 +242,17 @@ impl Queue for RedisQueue {
     }
 
     fn take_delivery(&self) -> Pending<'_, Option<Delivery>> {
-        let mut script = scripts::TAKE_DELIVERY.key(PREFIX);
-        script.arg(millis(self.leases.delivery));
         async move {
-            let fields: Option<Fields> = self.run_script(script).await?;
-            fields.as_ref().map(record::delivery).transpose()
+            loop {
+                let mut script = scripts::TAKE_DELIVERY.key(PREFIX);
+                script.arg(millis(self.times.delivery_lease));
+                let taken: Option<Fields> = self.run_script(script).await?;
+                let Some(fields) = taken else { return Ok(None) };
+                // A process of the version that wrote an unreadable record may take it after this lease.
+                if let Ok(delivery) = record::delivery(&fields) {
+                    return Ok(Some(delivery));
+                }
+            }
         }
         .boxed()
     }
@@ -262,10 +270,16 @@ impl Queue for RedisQueue {
             };
             let mut script = scripts::RECORD_DELIVERY_ATTEMPT.key(PREFIX);
             script.arg(delivery.job.id.to_string()).arg(delivery.token).arg(to_json(&attempt)?);
-            script.arg(pause).arg(MAX_DELIVERIES);
+            script.arg(pause).arg(MAX_DELIVERY_ATTEMPTS);
             self.run_script(script).await
         }
         .boxed()
+    }
+
+    fn postpone_delivery<'a>(&'a self, delivery: &'a Delivery, pause: Duration) -> Pending<'a, bool> {
+        let mut script = scripts::POSTPONE_DELIVERY.key(PREFIX);
+        script.arg(delivery.job.id.to_string()).arg(delivery.token).arg(millis(pause));
+        self.run_script::<bool>(script).boxed()
     }
 
     fn redeliver(&self, id: Uuid) -> Pending<'_, bool> {
@@ -280,44 +294,11 @@ impl Queue for RedisQueue {
 }
 
 impl RedisQueue {
-    /// How long a job that ends is kept, in milliseconds.
-    fn ttl(&self) -> u64 {
-        millis(self.limits.ttl)
+    /// Ends a job whose record this version cannot read as failed, so that it does not stop the queue.
+    async fn discard(&self, id: &str, token: u64, error: &QueueError) -> Result<(), QueueError> {
+        tracing::error!(job = id, %error, "the record of a job cannot be read; the job fails");
+        let mut script = scripts::DISCARD.key(PREFIX);
+        script.arg(id).arg(token).arg(self.ttl()).arg(to_json(&errors::unreadable())?);
+        self.run_script(script).await
     }
-
-    /// Sweeps once, and adds to what was done. Returns whether there may be more to do.
-    async fn sweep_some(&self, swept: &mut Swept) -> Result<bool, QueueError> {
-        let mut script = scripts::SWEEP.key(PREFIX);
-        script.arg(SWEPT_AT_ONCE).arg(self.ttl()).arg(to_json(&workers_lost())?);
-        let (more, requeued, ended, expired, removed): (bool, Ids, Ids, Ids, Ids) =
-            self.run_script(script).await?;
-        swept.requeued.extend(uuids(&requeued));
-        swept.ended.extend(uuids(&ended));
-        swept.expired.extend(uuids(&expired));
-        let (removed, _) = removed.as_chunks::<3>();
-        swept.removed.extend(removed.iter().filter_map(|[id, files, token]| {
-            Some(Removed { id: id.parse().ok()?, files: files.parse().ok()?, token: token.parse().ok()? })
-        }));
-        Ok(more)
-    }
-}
-
-/// The error of a job that is not tried again after its workers were lost. The script puts their number for `%d`.
-fn workers_lost() -> ConversionError {
-    let detail = "the workers that ran this job died %d times, so it is not tried again";
-    ConversionError::new(ErrorCode::EngineCrashed, detail)
-}
-
-/// The error of a job that ran out of memory too often.
-fn out_of_memory() -> ConversionError {
-    let detail = "the conversion ran out of memory; give the model less detail, or raise WORKER_MEMORY_LIMIT";
-    ConversionError::new(ErrorCode::MemoryLimit, detail)
-}
-
-fn uuids(texts: &[String]) -> Vec<Uuid> {
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
 }

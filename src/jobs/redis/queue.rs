@@ -1,4 +1,4 @@
-//! The handle on the queue: its connection, limits and leases.
+//! The handle on the queue: its connection, limits and times.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{requirements, wakeups};
 use crate::config;
 use crate::jobs::hints;
-use crate::jobs::queue::{DELIVERY_LEASE, Hint, LEASE, Limits, QueueError};
-use crate::redis::{Error, Redis, Reply, Terms};
+use crate::jobs::queue::{DELIVERY_LEASE, Hint, LEASE, Limits, QueueError, RETRY_PAUSE};
+use crate::redis::{ConnectionPolicy, Error, Redis, Reply};
 
 /// Time limit of an answer. Jobs can wait longer than requests, and a slow disk makes Redis slow.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -19,16 +19,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub struct RedisQueue {
     pub(super) redis: Redis,
     pub(super) limits: Limits,
-    pub(super) leases: Leases,
+    pub(super) times: Times,
     pub(super) hints: broadcast::Sender<Hint>,
     _wakeups: AbortOnDropHandle<()>,
 }
 
-/// How long jobs and webhooks that were taken are leased.
+/// How long leases and pauses last.
 #[derive(Debug, Clone, Copy)]
-pub struct Leases {
-    pub job: Duration,
-    pub delivery: Duration,
+pub struct Times {
+    /// The lease of a job.
+    pub lease: Duration,
+    /// The lease of a webhook.
+    pub delivery_lease: Duration,
+    /// The pause of a job that was given back because its worker lacked something.
+    pub retry_pause: Duration,
 }
 
 impl RedisQueue {
@@ -38,11 +42,11 @@ impl RedisQueue {
     /// # Errors
     /// A sentence, when Redis is not fit to keep jobs, or its address is invalid.
     pub async fn open(config: &config::Redis, limits: Limits, allow_volatile: bool) -> Result<Self, String> {
-        let leases = Leases { job: LEASE, delivery: DELIVERY_LEASE };
-        Self::open_with(config, limits, allow_volatile, leases).await
+        let times = Times { lease: LEASE, delivery_lease: DELIVERY_LEASE, retry_pause: RETRY_PAUSE };
+        Self::open_with(config, limits, allow_volatile, times).await
     }
 
-    /// Connects to a Redis that does not lose jobs, with another duration of the leases of jobs and webhooks.
+    /// Connects to a Redis that does not lose jobs, for tests: all leases and pauses last as long as `lease`.
     ///
     /// # Errors
     /// As [`RedisQueue::open`].
@@ -51,32 +55,38 @@ impl RedisQueue {
         limits: Limits,
         lease: Duration,
     ) -> Result<Self, String> {
-        Self::open_with(config, limits, false, Leases { job: lease, delivery: lease }).await
+        let times = Times { lease, delivery_lease: lease, retry_pause: lease };
+        Self::open_with(config, limits, false, times).await
     }
 
     async fn open_with(
         config: &config::Redis,
         limits: Limits,
         allow_volatile: bool,
-        leases: Leases,
+        times: Times,
     ) -> Result<Self, String> {
-        let terms = Terms {
+        let policy = ConnectionPolicy {
             answer_within: ANSWER_WITHIN,
             works_when_full: true,
             check: Some(Box::new(move |info: &str| requirements::check(info, allow_volatile))),
-            without: "jobs wait",
+            fallback: "jobs wait",
         };
-        let redis = Redis::start_with(config, terms, Box::new(|_, _| {})).await;
+        let redis = Redis::start_with(config, policy, Box::new(|_, _| {})).await;
         let redis =
             redis.map_err(|error| format!("the redis of JOBS_REDIS_URL cannot keep jobs: {error}"))?;
         let hints = hints::channel();
         let wakeups = tokio::spawn(wakeups::pass_on(redis.clone(), hints.clone()));
-        Ok(Self { redis, limits, leases, hints, _wakeups: AbortOnDropHandle::new(wakeups) })
+        Ok(Self { redis, limits, times, hints, _wakeups: AbortOnDropHandle::new(wakeups) })
     }
 
     /// Its connection.
     pub fn redis(&self) -> &Redis {
         &self.redis
+    }
+
+    /// How long a job waits for its start, and is kept after its end, in milliseconds.
+    pub(super) fn ttl(&self) -> u64 {
+        millis(self.limits.ttl)
     }
 
     pub(super) async fn run<T: Reply>(&self, command: Cmd) -> Result<T, QueueError> {
@@ -98,4 +108,8 @@ impl RedisQueue {
         };
         QueueError(format!("redis at {}: {why}", self.redis.address()))
     }
+}
+
+pub fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
 }

@@ -5,8 +5,10 @@
 //!  state version token attempts memory expires      numbers, except the state
 //!  events                                           JSON, one event a line
 //!  started ended worker                             once they are known
+//!  lost                                             the number of workers that it lost, if there were some
 //!  progress cancel                                  while it runs
 //!  result error                                     JSON, once it has ended
+//!  finished                                         the token and the end that its worker reported, once it has
 //!  delivery                                         the ID of its webhook, if it has one
 //!  delivery_token delivery_attempts deliveries      once the webhook was taken; deliveries are lines of JSON
 //!  delivery_lease                                   when the lease of the attempt that runs ends
@@ -17,6 +19,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::jobs::job::{Job, State, Timestamp};
 use crate::jobs::queue::{Delivery, QueueError, Refusal};
@@ -73,6 +76,11 @@ pub fn refusal(word: &str) -> Result<Refusal, QueueError> {
     })
 }
 
+/// Reads the IDs of jobs.
+pub fn uuids(texts: &[String]) -> Vec<Uuid> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
 /// Writes a field. The JSON is one line.
 pub fn to_json<T: Serialize>(value: &T) -> Result<String, QueueError> {
     serde_json::to_string(value).map_err(|error| QueueError(format!("a job cannot be recorded: {error}")))
@@ -115,7 +123,6 @@ fn from_lines<T: DeserializeOwned>(text: &str) -> Option<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use url::Url;
-    use uuid::Uuid;
 
     use super::*;
     use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
@@ -211,7 +218,8 @@ mod tests {
         assert_eq!((job.started_at, job.ended_at), (Some(Timestamp(5)), Some(Timestamp(9))));
         let reasons: Vec<_> = job.events.iter().map(|event| (event.reason, event.progress)).collect();
         assert_eq!(reasons, [(Some(GiveBack::WorkerLost), None), (None, Some(progress))]);
-        let failed = DeliveryAttempt { at: Timestamp(10), status: Some(503), error: Some("it says 503".to_owned()) };
+        let failed =
+            DeliveryAttempt { at: Timestamp(10), status: Some(503), error: Some("it says 503".to_owned()) };
         let delivered = DeliveryAttempt { at: Timestamp(11), status: Some(204), error: None };
         assert_eq!(job.deliveries, [failed, delivered]);
     }

@@ -18,11 +18,14 @@ macro_rules! scripts {
 
 scripts! {
     CANCEL: "scripts/cancel.lua",
-    RECORD_DELIVERY_ATTEMPT: "scripts/record_delivery_attempt.lua",
+    DISCARD: "scripts/discard.lua",
+    EXTEND_LEASES: "scripts/extend_leases.lua",
     FINISH: "scripts/finish.lua",
     GIVE_BACK: "scripts/give_back.lua",
     LIST: "scripts/list.lua",
     POSITION: "scripts/position.lua",
+    POSTPONE_DELIVERY: "scripts/postpone_delivery.lua",
+    RECORD_DELIVERY_ATTEMPT: "scripts/record_delivery_attempt.lua",
     REDELIVER: "scripts/redeliver.lua",
     RELEASE: "scripts/release.lua",
     REMOVE: "scripts/remove.lua",

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::jobs::{Hint, Limits, RedisQueue, State};
+use meshgate::jobs::{GiveBack, Hint, Limits, RedisQueue, State};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{AnyQueue, Side, calling, record, spec_of, submit, succeed, take};
+use super::{AnyQueue, Side, calling, client, give_back, record, spec_of, submit, succeed, take, take_this};
 use crate::gateway::LONG;
 use crate::redis::{RedisServer, settings};
 
@@ -30,6 +30,11 @@ impl Side for RedisSide {
         let queue = RedisQueue::open_with_lease(&settings(&self.0.url()), limits, lease).await;
         Arc::new(queue.unwrap())
     }
+}
+
+/// A command on a field of the record of a job.
+fn on_field(command: &str, id: Uuid, field: &str) -> ::redis::Cmd {
+    ::redis::cmd(command).arg(format!("meshgate:{{jobs}}:job:{id}")).arg(field).take()
 }
 
 #[test]
@@ -87,7 +92,8 @@ async fn acknowledged_jobs_survive_a_killed_redis() {
     }
     succeed(&queue, &claim).await;
     let stats = queue.stats().await.unwrap();
-    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 90, 11));
+    let bytes = 9 * claim.job.spec.bytes();
+    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], bytes, 11));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,12 +105,56 @@ async fn keys_do_not_outlive_their_jobs() {
         for number in 0..20 {
             let spec = spec_of(&format!("client {number} {}", Uuid::now_v7()));
             let id = submit(&queue, spec).await.id;
-            if number < 10 {
-                succeed(&queue, &take(&queue).await).await;
+            match number % 3 {
+                0 => succeed(&queue, &take(&queue).await).await,
+                1 => assert!(give_back(&queue, &take(&queue).await, GiveBack::StoreUnavailable).await),
+                _ => {}
             }
             queue.remove(id).await.unwrap().unwrap();
         }
         counts.push(side.0.keys().len());
     }
     assert_eq!(counts, [counts[0]; 3], "{:?}", side.0.keys());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_another_version_does_not_stop_the_queue() {
+    let side = RedisSide::start();
+    let queue = side.open().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(submit(&queue, calling("a")).await.id);
+    }
+    let [first, foreign, last] = ids[..] else { unreachable!() };
+    let mut connection = side.0.connection();
+    on_field("HSET", foreign, "spec").arg("{}").exec(&mut connection).unwrap();
+
+    let (mut listed, mut before) = (Vec::new(), None);
+    for _ in 0..3 {
+        let page = queue.list(&client("a"), None, before, 1).await.unwrap();
+        listed.extend(page.jobs.iter().map(|job| job.id));
+        before = page.next;
+    }
+    assert_eq!((listed, before), (vec![last, first], None));
+
+    take_this(&queue, first).await;
+    take_this(&queue, last).await;
+    assert_eq!(queue.take("a worker").await.unwrap(), None);
+    let error: String = on_field("HGET", foreign, "error").query(&mut connection).unwrap();
+    assert!(error.contains("another version"), "{error}");
+    // Where its webhook is to be sent is unknown.
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.jobs, stats.deliveries), ([0, 2, 0, 1, 0, 0], 0));
+    assert!(queue.remove(foreign).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_fails_readably_if_only_its_events_cannot_be_read() {
+    let side = RedisSide::start();
+    let queue = side.open().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let event = r#"{"id":1,"at":1,"state":"of another version","attempt":0}"#;
+    on_field("HSET", id, "events").arg(event).exec(&mut side.0.connection()).unwrap();
+    assert_eq!(queue.take("a worker").await.unwrap(), None);
+    assert_eq!(record(&queue, id).await.state, State::Failed);
 }

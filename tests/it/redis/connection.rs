@@ -47,7 +47,7 @@ async fn only_the_first_commands_wait_for_a_silent_redis() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     server.stop();
-    // The keeper sends a command meanwhile, too, and may notice first.
+    // The connection is probed meanwhile, too, and a probe may notice first.
     let mut late = 0;
     while redis.run::<String>(cmd("PING")).await == Err(Error::TimedOut(ANSWER_WITHIN)) {
         late += 1;

@@ -15,6 +15,8 @@ local LOW = 2 ^ 51
 local PER_RUNNING = 2 ^ 40
 -- Clients whose latest take is remembered. The others were served longer ago, or never.
 local MAX_SERVED = 10000
+-- Pauses that one script ends, so that it does not keep others waiting.
+local MAX_ENDED_PAUSES = 100
 
 -- Lets the script write although the memory of Redis is full: Redis refuses a command that needs memory only as long
 -- as the script has written nothing. So whatever ends or removes jobs works, and makes room.
@@ -68,13 +70,15 @@ local function save(job, ...)
         'memory', job.memory, 'expires', job.expires, 'events', job.events, ...)
 end
 
--- Whether this is the token of the attempt that runs, and its lease has not ended.
+-- Whether this is the token of the attempt that runs. It may go on after the end of its lease, until a sweep ends it.
 local function is_held(job, token)
-    if not job or job.state ~= 'running' or job.token ~= tonumber(token) then
-        return false
-    end
-    local lease = redis.call('ZSCORE', prefix .. 'leases', job.id)
-    return lease and tonumber(lease) > now
+    return job and job.state == 'running' and job.token == tonumber(token)
+end
+
+-- Whether this is the token of the attempt to deliver a webhook, and its lease has not ended. `key`: of the job.
+local function is_delivery_held(key, token)
+    local found = redis.call('HMGET', key, 'delivery_token', 'delivery_lease')
+    return found[1] == token and found[2] and tonumber(found[2]) > now
 end
 
 -- Appends a line to a text of lines. Returns the text with its latest `most` lines.
@@ -107,6 +111,12 @@ local function record_event(job, progress, reason)
     local last = string.match(job.events, '[^\n]*$')
     local replaces_last = progress and string.find(last, '"progress":', 1, true)
     job.events = append(job.events, event .. '}', MAX_EVENTS, replaces_last)
+end
+
+-- Gives a job that has ended its next version. Its events are complete.
+local function change_ended(key, id)
+    redis.call('HINCRBY', key, 'version', 1)
+    publish('c:' .. id)
 end
 
 -- Puts a client in its place among those that have queued jobs.
@@ -149,10 +159,11 @@ local function leave(job)
     if job.state == 'queued' then
         redis.call('ZREM', prefix .. 'queued', job.id)
         redis.call('ZREM', prefix .. 'queue:' .. job.client, job.id)
+        redis.call('ZREM', prefix .. 'paused', job.id)
     end
 end
 
--- Puts a job into the sets of a state, except those of the order in which jobs are taken and of leases.
+-- Puts a job into the sets of a state, except those of the order in which jobs are taken, of pauses and of leases.
 local function enter(job, state)
     job.state = state
     redis.call('ZADD', prefix .. 'list:' .. state .. ':' .. job.client, 0, job.id)
@@ -160,10 +171,13 @@ local function enter(job, state)
     if state ~= 'running' then
         redis.call('ZADD', prefix .. 'expiry', job.expires, job.id)
     end
+    if state == 'queued' then
+        redis.call('ZADD', prefix .. 'queued', job.created, job.id)
+    end
 end
 
--- Queues a job: behind those that wait already, or before them.
-local function enqueue(job, is_first)
+-- Gives a queued job its place among those of its client and priority: behind them, or before them.
+local function line_up(job, is_first)
     local order = redis.call('INCR', prefix .. 'sequence')
     if is_first then
         order = 0 - order
@@ -171,17 +185,38 @@ local function enqueue(job, is_first)
     if job.priority == 'low' then
         order = order + LOW
     end
-    enter(job, 'queued')
     redis.call('ZADD', prefix .. 'queue:' .. job.client, order, job.id)
-    redis.call('ZADD', prefix .. 'queued', job.created, job.id)
     rank(job.client)
     publish('q')
 end
 
--- Queues a running job again.
-local function requeue(job, reason)
+-- Gives jobs whose pause has ended a place behind those of their clients; some of them only if there are many. Returns
+-- whether there may be more.
+local function end_pauses()
+    local ended = redis.call('ZRANGEBYSCORE', prefix .. 'paused', '-inf', now, 'LIMIT', 0, MAX_ENDED_PAUSES)
+    for _, id in ipairs(ended) do
+        redis.call('ZREM', prefix .. 'paused', id)
+        local job = load(id)
+        if job then
+            line_up(job, false)
+        else
+            -- A Redis that evicts has lost the record.
+            redis.call('ZREM', prefix .. 'queued', id)
+        end
+    end
+    return #ended >= MAX_ENDED_PAUSES
+end
+
+-- Queues a running job again: before all others of its client and priority, or after a pause in milliseconds.
+local function requeue(job, reason, pause)
     leave(job)
-    enqueue(job, true)
+    enter(job, 'queued')
+    if pause then
+        redis.call('ZADD', prefix .. 'paused', now + pause, job.id)
+        rank(job.client)
+    else
+        line_up(job, true)
+    end
     record_event(job, nil, reason)
     redis.call('HDEL', job.key, 'progress')
     save(job)
@@ -208,21 +243,31 @@ local function end_job(job, state, ttl, field, content)
     publish('c:' .. job.id)
 end
 
--- Queues a job whose worker was lost again, or ends it; returns whether it is queued. `errors`: the error of a job that
--- is not tried again, with `%d` for the number of workers that it lost.
-local function lose(job, ttl, errors)
+-- Queues a running job again, or ends it; returns whether it is queued. `counts`: whether the attempt does. `pause`: in
+-- milliseconds; `nil` for none. `final_error`: ends a job that is not tried again; `%d` in it stands for the number of
+-- workers that the job has lost.
+local function give_back(job, reason, counts, pause, ttl, final_error)
     if job.cancel then
         end_job(job, 'cancelled', ttl)
         return false
     end
-    if job.attempts < MAX_ATTEMPTS then
-        requeue(job, 'worker_lost')
-        return true
+    local lost = reason == 'worker_lost' and redis.call('HINCRBY', job.key, 'lost', 1)
+    local is_last = job.attempts >= MAX_ATTEMPTS or (reason == 'out_of_memory' and job.memory > 1)
+    if counts and is_last then
+        end_job(job, 'failed', ttl, 'error', lost and string.gsub(final_error, '%%d', lost) or final_error)
+        return false
     end
-    -- One of the attempts ran out of memory if the next one was to have more.
-    local lost = job.attempts - (job.memory > 1 and 1 or 0)
-    end_job(job, 'failed', ttl, 'error', string.format(errors, lost))
-    return false
+    if not counts then
+        job.attempts = job.attempts - 1
+    end
+    if reason == 'out_of_memory' then
+        job.memory = 2 * job.memory
+    end
+    if counts or reason == 'stopping' then
+        job.expires = math.max(job.expires, now + ttl)
+    end
+    requeue(job, reason, pause)
+    return true
 end
 
 -- Removes a job from everything.

@@ -1,4 +1,4 @@
--- Returns the place of a queued job among those of its client, from 1.
+-- Returns the place of a queued job among those of its client, from 1; nothing if it has none, as during a pause.
 
 local id = ARGV[1]
 

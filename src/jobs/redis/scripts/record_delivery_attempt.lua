@@ -3,17 +3,18 @@
 local id, token, attempt, pause, most = unpack(ARGV)
 
 local key = job_key(id)
-local found = redis.call('HMGET', key, 'delivery_token', 'delivery_lease', 'deliveries')
-if found[1] ~= token or not found[2] or tonumber(found[2]) <= now then
+if not is_delivery_held(key, token) then
     return 0
 end
 work_when_full()
-redis.call('HDEL', key, 'delivery_lease')
+local deliveries = append(redis.call('HGET', key, 'deliveries') or '', attempt, tonumber(most))
+redis.call('HSET', key, 'deliveries', deliveries)
 redis.call('HINCRBY', key, 'delivery_attempts', 1)
-redis.call('HSET', key, 'deliveries', append(found[3] or '', attempt, tonumber(most)))
+redis.call('HDEL', key, 'delivery_lease')
 if pause == '' then
     redis.call('ZREM', prefix .. 'due', id)
 else
     redis.call('ZADD', prefix .. 'due', now + pause, id)
 end
+change_ended(key, id)
 return 1

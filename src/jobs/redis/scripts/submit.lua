@@ -70,7 +70,8 @@ if delivery ~= '' then
     redis.call('HSET', job.key, 'delivery', delivery)
 end
 count_unfinished(job, 1)
-enqueue(job, false)
+enter(job, 'queued')
+line_up(job, false)
 record_event(job)
 save(job)
 if key ~= '' then

@@ -1,18 +1,21 @@
--- Queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most` of each.
+-- Ends pauses, queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most`
+-- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered.
 -- Returns {whether there may be more, requeued, ended, expired, removed}: lists of IDs, the last one of IDs, numbers of
 -- files, and tokens.
 
-local most, ttl, lost = ARGV[1], ARGV[2], ARGV[3]
+local most, ttl, kept, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local requeued, ended, expired, removed = {}, {}, {}, {}
 
 work_when_full()
+local are_more_paused = end_pauses()
+
 local leases = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)
 for _, id in ipairs(leases) do
     local job = load(id)
     if not job then
         -- A Redis that evicts has lost the record.
         redis.call('ZREM', prefix .. 'leases', id)
-    elseif lose(job, ttl, lost) then
+    elseif give_back(job, 'worker_lost', true, nil, ttl, workers_lost) then
         table.insert(requeued, id)
     else
         table.insert(ended, id)
@@ -27,6 +30,10 @@ for _, id in ipairs(old) do
     elseif job.state == 'queued' then
         end_job(job, 'expired', ttl)
         table.insert(expired, id)
+    elseif redis.call('ZSCORE', prefix .. 'due', id) then
+        redis.call('HSET', job.key, 'expires', now + kept)
+        redis.call('ZADD', prefix .. 'expiry', now + kept, id)
+        change_ended(job.key, id)
     else
         table.insert(removed, id)
         table.insert(removed, redis.call('HGET', job.key, 'files'))
@@ -35,5 +42,5 @@ for _, id in ipairs(old) do
     end
 end
 
-local is_full = #leases >= tonumber(most) or #old >= tonumber(most)
-return {is_full and 1 or 0, requeued, ended, expired, removed}
+local are_more = are_more_paused or #leases >= most or #old >= most
+return {are_more and 1 or 0, requeued, ended, expired, removed}

@@ -1,8 +1,9 @@
--- Leases the next job to a worker. Returns {token, record}; nothing if no job is queued.
+-- Leases the next job to a worker. Returns {ID, token, record}; nothing if no job is queued.
 
 local worker, lease = ARGV[1], ARGV[2]
 
 work_when_full()
+end_pauses()
 while true do
     local client = redis.call('ZRANGE', prefix .. 'clients', 0, 0)[1]
     if not client then
@@ -24,7 +25,7 @@ while true do
         record_event(job)
         save(job, 'token', job.token, 'started', now, 'worker', worker)
         publish('c:' .. id)
-        return {job.token, record(id)}
+        return {id, job.token, record(id)}
     end
     -- A Redis that evicts has lost the record.
     if id then

@@ -1,4 +1,4 @@
-//! What one user of Redis needs of it.
+//! What one part of the program needs of its Redis.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Checks what Redis says about itself (`INFO`); the error says why it cannot be used.
 pub type Check = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-/// What one user of Redis needs of it. The defaults are those of data that may be lost.
-pub struct Terms {
+/// What one part of the program needs of its Redis. The defaults are those of data that may be lost.
+pub struct ConnectionPolicy {
     /// Time limit of an answer.
     pub answer_within: Duration,
     /// Whether a Redis whose memory is full is available. Only the commands that need memory fail then.
@@ -20,24 +20,24 @@ pub struct Terms {
     /// Run on each new connection.
     pub check: Option<Check>,
     /// What the process does while Redis is unavailable, for the log.
-    pub without: &'static str,
+    pub fallback: &'static str,
 }
 
-impl Default for Terms {
+impl Default for ConnectionPolicy {
     fn default() -> Self {
         Self {
             answer_within: ANSWER_WITHIN,
             works_when_full: false,
             check: None,
-            without: "using in-process state",
+            fallback: "using in-process state",
         }
     }
 }
 
-impl Terms {
-    /// Whether the error concerns Redis as a whole, not only one command.
-    pub(super) fn is_of_redis(&self, error: &Error) -> bool {
+impl ConnectionPolicy {
+    /// Whether the error concerns Redis as a whole, not only one command. Full memory does unless `works_when_full`.
+    pub(super) fn concerns_server(&self, error: &Error) -> bool {
         let works = self.works_when_full && matches!(error, Error::Full(_));
-        error.is_of_redis() && !works
+        error.concerns_server() && !works
     }
 }
