@@ -14,6 +14,7 @@
 //!   be killed at any time; the next one to open the file finds each transaction whole or absent.
 //! - **One writer** in each process. SQLite lets one process write at a time; the others wait, for 5 s at most.
 //! - **A full disk** fails operations, which change nothing then. The next ones are tried as if nothing had happened.
+//!   An operation that panics fails likewise.
 //! - **Leases** are measured by a clock that nobody can set, and end when the machine is started anew (`clock.rs`). The
 //!   wall clock decides only when jobs expire and when keys are forgotten.
 //! - **The next job** is found by two indexes, however many jobs wait: the client with the fewest running jobs, and its
@@ -141,15 +142,15 @@ impl SqliteQueue {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, QueueError> {
         let (answer, answered) = oneshot::channel();
+        let context = Arc::clone(&self.context);
         let query: Query = Box::new(move |sql: &Connection| {
             // The caller may have given up.
             if !answer.is_closed() {
-                let _ = answer.send(work(sql));
+                let _ = answer.send(context.run(|| work(sql)));
             }
         });
         self.reader.send(query).await.map_err(|_| self.closed())?;
-        let found = answered.await.map_err(|_| self.closed())?;
-        found.map_err(|error| self.context.error(&error))
+        answered.await.map_err(|_| self.closed())?
     }
 
     fn closed(&self) -> QueueError {

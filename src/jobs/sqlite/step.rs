@@ -1,5 +1,6 @@
 //! One operation within a transaction.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use rusqlite::Connection;
@@ -27,6 +28,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// Runs the work of a caller. A panic becomes an error like any other, so that it does not end the thread on which
+    /// all callers depend. The panic hook has logged it.
+    pub fn run<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, QueueError> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => result.map_err(|error| self.error(&error)),
+            Err(_) => Err(QueueError(format!("{}: internal error (panic)", self.path.display()))),
+        }
+    }
+
     pub fn error(&self, error: &rusqlite::Error) -> QueueError {
         QueueError(format!("{}: {error}", self.path.display()))
     }

@@ -75,6 +75,34 @@ fn an_operation_that_fails_leaves_the_others_alone() {
 }
 
 #[test]
+fn an_operation_that_panics_leaves_the_others_alone() {
+    let (_folder, path) = new_file();
+    let (mut connection, context, mut hints) = connect(&path);
+    let (panicking, mut panicking_answer) = command::<()>(|step| {
+        step.submit(new_job("a"))?;
+        panic!("on purpose")
+    });
+    let (last, mut last_answer) = submission(new_job("b"));
+    writer::run(&mut connection, &context, &mut vec![panicking, last]);
+    let error = panicking_answer.try_recv().unwrap().unwrap_err();
+    assert!(error.0.ends_with("internal error (panic)"), "{error}");
+    assert!(matches!(last_answer.try_recv(), Ok(Ok(Submission::New(_)))));
+    assert_eq!(hints.try_recv().unwrap(), Hint::Queued);
+    assert!(hints.try_recv().is_err());
+    assert_eq!(jobs(&connection), 1);
+}
+
+#[tokio::test]
+async fn a_panic_ends_no_thread() {
+    let (_folder, path) = new_file();
+    let queue = open(&path);
+    assert!(queue.write::<()>(|_| panic!("on purpose")).await.is_err());
+    assert!(queue.read::<()>(|_| panic!("on purpose")).await.is_err());
+    let job = submit(&queue, "a").await;
+    assert_eq!(queue.job(job.id).await.unwrap(), Some(job));
+}
+
+#[test]
 fn a_full_disk_fails_operations_until_there_is_room() {
     let (_folder, path) = new_file();
     let (mut connection, context, _hints) = connect(&path);
