@@ -11,7 +11,7 @@ use crate::jobs::job::State;
 use crate::jobs::queue::{Hint, NewJob, Queue, QueueError, Submission};
 use crate::jobs::sqlite::clock::Clock;
 use crate::jobs::sqlite::statements::{execute, number};
-use crate::jobs::sqlite::step::{Context, Step};
+use crate::jobs::sqlite::step::{Context, Spans, Step};
 use crate::jobs::sqlite::writer::{self, Call, Command};
 use crate::jobs::sqlite::{connection, schema};
 
@@ -24,8 +24,7 @@ fn connect(path: &Path) -> (Connection, Context, broadcast::Receiver<Hint>) {
     let context = Context {
         path: path.to_owned(),
         limits: LIMITS,
-        job_lease: 1000,
-        delivery_lease: 1000,
+        spans: Spans::DEFAULT,
         clock: Clock::of_machine().unwrap(),
         origin: 1,
         hints,
