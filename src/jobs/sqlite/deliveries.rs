@@ -1,16 +1,15 @@
 //! The webhooks of jobs that have ended.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::record::{self, is_unreadable};
 use super::statements::{execute, find};
 use super::step::Step;
-use crate::jobs::job::DeliveryAttempt;
+use crate::jobs::job::{DeliveryAttempt, MAX_DELIVERY_ATTEMPTS};
 use crate::jobs::queue::{Delivery, Hint, NextAttempt};
-
-/// Most attempts that the record of a job shows.
-const MAX_SHOWN: usize = 20;
 
 impl Step<'_> {
     /// Records that the webhook of a job that has just ended is to be delivered.
@@ -28,7 +27,7 @@ impl Step<'_> {
                 "UPDATE deliveries SET token = token + 1, due_from = ?2
                  WHERE job = (SELECT job FROM deliveries WHERE due_from <= ?1 ORDER BY due_from LIMIT 1)
                  RETURNING job, id, attempts, token",
-                params![self.uptime, self.uptime.saturating_add(self.context.delivery_lease)],
+                params![self.uptime, self.uptime.saturating_add(self.context.spans.delivery_lease)],
                 |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )?;
             let Some((seq, id, attempts, token)) = due else { return Ok(None) };
@@ -52,27 +51,43 @@ impl Step<'_> {
         attempt: DeliveryAttempt,
         next: NextAttempt,
     ) -> rusqlite::Result<bool> {
+        if !self.end_delivery_lease(id, token, 1, next)? {
+            return Ok(false);
+        }
+        if let Some(mut record) = record::by_id(self.sql, id)? {
+            let shown = &mut record.job.deliveries;
+            shown.push(attempt);
+            let excess = shown.len().saturating_sub(MAX_DELIVERY_ATTEMPTS);
+            shown.drain(..excess);
+            self.change_ended(&mut record)?;
+        }
+        Ok(true)
+    }
+
+    /// `id`: of the job.
+    pub fn postpone_delivery(&mut self, id: Uuid, token: u64, pause: Duration) -> rusqlite::Result<bool> {
+        self.end_delivery_lease(id, token, 0, NextAttempt::After(pause))
+    }
+
+    /// Ends the lease of a webhook, after `attempts` to deliver it; returns whether it was held.
+    fn end_delivery_lease(
+        &self,
+        id: Uuid,
+        token: u64,
+        attempts: u32,
+        next: NextAttempt,
+    ) -> rusqlite::Result<bool> {
         let due_from = match next {
             NextAttempt::Never => None,
             NextAttempt::After(pause) => Some(self.uptime.saturating_add(pause.as_millis() as u64)),
         };
         let ended = execute(
             self.sql,
-            "UPDATE deliveries SET token = token + 1, attempts = attempts + 1, due_from = ?4
+            "UPDATE deliveries SET token = token + 1, attempts = attempts + ?4, due_from = ?5
              WHERE job = (SELECT seq FROM jobs WHERE id = ?1) AND token = ?2 AND due_from > ?3",
-            params![id, token, self.uptime, due_from],
+            params![id, token, self.uptime, attempts, due_from],
         )?;
-        if ended == 0 {
-            return Ok(false);
-        }
-        if let Some(mut record) = record::by_id(self.sql, id)? {
-            let shown = &mut record.job.deliveries;
-            shown.push(attempt);
-            let excess = shown.len().saturating_sub(MAX_SHOWN);
-            shown.drain(..excess);
-            self.change(&mut record, None, None)?;
-        }
-        Ok(true)
+        Ok(ended > 0)
     }
 
     pub fn redeliver(&mut self, id: Uuid) -> rusqlite::Result<bool> {
@@ -88,6 +103,11 @@ impl Step<'_> {
         self.hint(Hint::Delivery);
         Ok(true)
     }
+}
+
+/// Whether a job that has ended has a webhook that is not delivered, and not given up.
+pub fn is_pending(sql: &Connection, seq: i64) -> rusqlite::Result<bool> {
+    sql.prepare_cached("SELECT 1 FROM deliveries WHERE job = ?1 AND due_from IS NOT NULL")?.exists([seq])
 }
 
 /// Whether a webhook may be taken. `uptime`: the time by the clock of leases.

@@ -14,10 +14,14 @@
 //!   be killed at any time; the next one to open the file finds each transaction whole or absent.
 //! - **One writer** in each process. SQLite lets one process write at a time; the others wait, for 5 s at most.
 //! - **A full disk** fails operations, which change nothing then. The next ones are tried as if nothing had happened.
-//! - **Leases** are measured by a clock that nobody can set, and end when the machine is started anew (`clock.rs`). The
-//!   wall clock decides only when jobs expire and when keys are forgotten.
+//!   An operation that panics fails likewise.
+//! - **Leases and pauses** are measured by a clock that nobody can set, and end when the machine is started anew
+//!   (`clock.rs`). The wall clock decides only when jobs expire and when keys are forgotten.
+//! - **A worker loses its job** when a sweep queues it again, not when its lease ends: until then, nobody else may take
+//!   it.
 //! - **The next job** is found by two indexes, however many jobs wait: the client with the fewest running jobs, and its
-//!   first job (`migrations/1.sql`). The numbers that limits need are kept, not counted.
+//!   first job (`migrations/1.sql`). A paused job has no place among them; takes and sweeps give it one when its pause
+//!   is over. The numbers that limits need are kept, not counted.
 
 mod clock;
 mod connection;
@@ -48,7 +52,7 @@ use uuid::Uuid;
 
 use clock::Clock;
 use reader::Query;
-use step::{Context, Step};
+use step::{Context, Spans, Step};
 use writer::{Call, Command};
 
 use super::hints;
@@ -56,8 +60,8 @@ use super::job::{Job, Progress, State};
 use crate::domain::Client;
 use crate::jobs::job::{DeliveryAttempt, GiveBack};
 use crate::jobs::queue::{
-    Claim, DELIVERY_LEASE, Delivery, End, Hint, Hold, Key, LEASE, Limits, NewJob, NextAttempt, Page, Pending,
-    Queue, QueueError, Removed, Reservation, Stats, Submission, Swept,
+    Claim, Delivery, End, Hint, Hold, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue, QueueError,
+    Removed, Reservation, Stats, Submission, Swept,
 };
 
 /// Most transactions of one sweep, so that it ends even if there is always more to do.
@@ -78,24 +82,19 @@ impl SqliteQueue {
     /// # Errors
     /// A sentence, when the file cannot be used; it is left as it was.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, String> {
-        Self::open_with(path, limits, LEASE, DELIVERY_LEASE, Clock::of_machine()?)
+        Self::open_with(path, limits, Spans::DEFAULT, Clock::of_machine()?)
     }
 
-    /// Opens the file like [`SqliteQueue::open`], for tests: jobs and webhooks that it takes are leased for this long.
+    /// Opens the file like [`SqliteQueue::open`], for tests: jobs and webhooks that it takes are leased for this long,
+    /// and jobs are paused for as long.
     ///
     /// # Errors
     /// As [`SqliteQueue::open`].
     pub fn open_with_lease(path: &Path, limits: Limits, lease: Duration) -> Result<Self, String> {
-        Self::open_with(path, limits, lease, lease, Clock::of_machine()?)
+        Self::open_with(path, limits, Spans::all(lease), Clock::of_machine()?)
     }
 
-    fn open_with(
-        path: &Path,
-        limits: Limits,
-        job_lease: Duration,
-        delivery_lease: Duration,
-        clock: Clock,
-    ) -> Result<Self, String> {
+    fn open_with(path: &Path, limits: Limits, spans: Spans, clock: Clock) -> Result<Self, String> {
         let sentence = |error: rusqlite::Error| connection::sentence(path, &error);
         let mut to_write = connection::open(path)?;
         schema::migrate(&mut to_write).map_err(sentence)?;
@@ -107,8 +106,7 @@ impl SqliteQueue {
         let context = Arc::new(Context {
             path: path.to_owned(),
             limits,
-            job_lease: job_lease.as_millis() as u64,
-            delivery_lease: delivery_lease.as_millis() as u64,
+            spans,
             clock,
             // The second half of a UUID is random.
             origin: Uuid::now_v7().as_u64_pair().1 as i64,
@@ -141,15 +139,15 @@ impl SqliteQueue {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, QueueError> {
         let (answer, answered) = oneshot::channel();
+        let context = Arc::clone(&self.context);
         let query: Query = Box::new(move |sql: &Connection| {
             // The caller may have given up.
             if !answer.is_closed() {
-                let _ = answer.send(work(sql));
+                let _ = answer.send(context.run(|| work(sql)));
             }
         });
         self.reader.send(query).await.map_err(|_| self.closed())?;
-        let found = answered.await.map_err(|_| self.closed())?;
-        found.map_err(|error| self.context.error(&error))
+        answered.await.map_err(|_| self.closed())?
     }
 
     fn closed(&self) -> QueueError {
@@ -245,6 +243,11 @@ impl Queue for SqliteQueue {
         Box::pin(self.sweep_all())
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is for one lifetime only")]
+    fn extend_leases(&self) -> Pending<'_, u64> {
+        Box::pin(self.write(|step| step.extend_leases()))
+    }
+
     fn unknown<'a>(&'a self, ids: &'a [Uuid]) -> Pending<'a, Vec<Uuid>> {
         let ids = ids.to_vec();
         Box::pin(self.read(move |sql| queries::unknown(sql, &ids)))
@@ -267,6 +270,11 @@ impl Queue for SqliteQueue {
     ) -> Pending<'a, bool> {
         let (job, token) = (delivery.job.id, delivery.token);
         Box::pin(self.write(move |step| step.record_delivery_attempt(job, token, attempt, next)))
+    }
+
+    fn postpone_delivery<'a>(&'a self, delivery: &'a Delivery, pause: Duration) -> Pending<'a, bool> {
+        let (job, token) = (delivery.job.id, delivery.token);
+        Box::pin(self.write(move |step| step.postpone_delivery(job, token, pause)))
     }
 
     fn redeliver(&self, id: Uuid) -> Pending<'_, bool> {

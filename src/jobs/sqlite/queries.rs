@@ -17,10 +17,11 @@ pub fn position(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<u64>> {
     find(
         sql,
         "SELECT
-             (SELECT count(*) FROM jobs AS other WHERE other.client = jobs.client AND other.rank < jobs.rank)
+             (SELECT count(*) FROM jobs AS other
+              WHERE other.client = jobs.client AND other.rank < jobs.rank AND other.place IS NOT NULL)
              + (SELECT count(*) FROM jobs AS other
-                WHERE other.client = jobs.client AND other.rank = jobs.rank AND other.seq <= jobs.seq)
-         FROM jobs WHERE id = ?1 AND rank IS NOT NULL",
+                WHERE other.client = jobs.client AND other.rank = jobs.rank AND other.place <= jobs.place)
+         FROM jobs WHERE id = ?1 AND place IS NOT NULL",
         [id],
         |row| row.get(0),
     )

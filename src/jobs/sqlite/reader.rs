@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::deliveries;
 use super::statements::{all, number};
 use super::step::Context;
-use crate::jobs::job::State;
 use crate::jobs::queue::Hint;
 
 /// Interval at which the thread checks for changes by other processes. A check takes microseconds.
@@ -78,13 +77,13 @@ impl Seen {
             return Ok(());
         }
         let changes = number(sql, "SELECT changes FROM meta")?;
-        let jobs: Vec<(Uuid, State)> = all(
+        let jobs: Vec<(Uuid, bool)> = all(
             sql,
-            "SELECT id, state FROM jobs WHERE changed > ?1 AND origin <> ?2 ORDER BY changed",
+            "SELECT id, place IS NOT NULL FROM jobs WHERE changed > ?1 AND origin <> ?2 ORDER BY changed",
             params![self.changes, context.origin],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let is_queued = jobs.iter().any(|(_, state)| *state == State::Queued);
+        let is_queued = jobs.iter().any(|(_, is_waiting)| *is_waiting);
         let is_due = deliveries::is_any_due(sql, (context.clock.now)())?;
         let hints = jobs.into_iter().map(|(id, _)| Hint::Changed(id));
         let hints = hints.chain(is_queued.then_some(Hint::Queued)).chain(is_due.then_some(Hint::Delivery));

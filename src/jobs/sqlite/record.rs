@@ -18,9 +18,21 @@ pub struct Record {
     pub token: u64,
     /// When its lease ends, if it is running.
     pub leased_until: Option<u64>,
+    /// When its pause ends, if it is queued and paused.
+    pub paused_until: Option<u64>,
+    /// Attempts that lost their worker.
+    pub workers_lost: u32,
     pub job: Job,
-    /// The state that is written.
-    written: State,
+    /// How it is counted in the file.
+    counted: Counted,
+}
+
+/// What the numbers of jobs depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    pub state: State,
+    /// Whether it has a place, so that a worker may take it.
+    pub is_waiting: bool,
 }
 
 /// The numbers of a job that do not need its JSON.
@@ -29,9 +41,9 @@ pub struct Outline {
     pub seq: i64,
     pub id: Uuid,
     pub client: i64,
-    pub state: State,
-    /// Of the model.
+    pub counted: Counted,
     pub bytes: i64,
+    /// Files of the model.
     pub files: usize,
     pub token: u64,
 }
@@ -69,21 +81,23 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
         client: row.get("client")?,
         token: row.get("token")?,
         leased_until: row.get("leased_until")?,
-        written: job.state,
+        paused_until: row.get("paused_until")?,
+        workers_lost: row.get("workers_lost")?,
+        counted: Counted { state: job.state, is_waiting: row.get::<_, Option<i64>>("place")?.is_some() },
         job,
     })
 }
 
-/// Reads the columns `seq, id, client, state, bytes, files, token`.
+/// Reads the columns `seq, id, client, state, place IS NOT NULL, bytes, files, token`.
 pub fn read_outline(row: &Row<'_>) -> rusqlite::Result<Outline> {
     Ok(Outline {
         seq: row.get(0)?,
         id: row.get(1)?,
         client: row.get(2)?,
-        state: row.get(3)?,
-        bytes: row.get(4)?,
-        files: row.get(5)?,
-        token: row.get(6)?,
+        counted: Counted { state: row.get(3)?, is_waiting: row.get(4)? },
+        bytes: row.get(5)?,
+        files: row.get(6)?,
+        token: row.get(7)?,
     })
 }
 
@@ -98,19 +112,20 @@ pub fn is_unreadable(error: &Error) -> bool {
     )
 }
 
-/// Writes a queued job of this client for the first time.
+/// Writes a queued job of this client for the first time, behind the others.
 pub fn insert(sql: &Connection, client: i64, job: &Job, changed: i64, origin: i64) -> rusqlite::Result<()> {
     let bytes = job.spec.bytes();
     execute(
         sql,
         "INSERT INTO jobs
-             (id, client, state, rank, bytes, files, version, created_at, expires_at, changed, origin, events)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             (id, client, state, rank, bytes, files, version, created_at, expires_at, changed, place, origin,
+              events)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)",
         params![
             job.id,
             client,
             job.state,
-            rank(job.spec.priority, false),
+            rank(job.spec.priority),
             bytes,
             job.spec.input.len(),
             job.version,
@@ -124,30 +139,37 @@ pub fn insert(sql: &Connection, client: i64, job: &Job, changed: i64, origin: i6
     let seq = sql.last_insert_rowid();
     execute(sql, "INSERT INTO specs (seq, spec) VALUES (?1, ?2)", params![seq, Json(&job.spec)])?;
     execute(sql, "UPDATE clients SET jobs = jobs + 1 WHERE id = ?1", [client])?;
-    count(sql, client, job.state, 1, bytes as i64)
+    count(sql, client, Counted { state: job.state, is_waiting: true }, 1, bytes as i64)
 }
 
 impl Record {
-    /// Writes the job after a change. A job that is queued now was given back.
+    /// Writes the job after a change.
     pub fn write(&mut self, sql: &Connection, changed: i64, origin: i64) -> rusqlite::Result<()> {
         let job = &self.job;
-        let rank = (job.state == State::Queued).then(|| rank(job.spec.priority, true));
+        let counted = Counted {
+            state: job.state,
+            is_waiting: job.state == State::Queued && self.paused_until.is_none(),
+        };
+        // A job that waits now was given back, and goes before the others.
+        let place = counted.is_waiting.then_some(-changed);
         execute(
             sql,
             "UPDATE jobs SET
-                 state = ?2, rank = ?3, version = ?4, token = ?5, leased_until = ?6, attempts = ?7,
-                 memory_factor = ?8, cancel_requested = ?9, started_at = ?10, ended_at = ?11, expires_at = ?12,
-                 progress = ?13, result = ?14, error = ?15, events = ?16, deliveries = ?17, changed = ?18,
-                 origin = ?19
+                 state = ?2, place = ?3, version = ?4, token = ?5, leased_until = ?6, paused_until = ?7,
+                 attempts = ?8, workers_lost = ?9, memory_factor = ?10, cancel_requested = ?11, started_at = ?12,
+                 ended_at = ?13, expires_at = ?14, progress = ?15, result = ?16, error = ?17, events = ?18,
+                 deliveries = ?19, changed = ?20, origin = ?21
              WHERE seq = ?1",
             params![
                 self.seq,
                 job.state,
-                rank,
+                place,
                 job.version,
                 self.token,
                 self.leased_until,
+                self.paused_until,
                 job.attempts,
+                self.workers_lost,
                 job.memory_factor,
                 job.cancel_requested,
                 job.started_at,
@@ -163,20 +185,25 @@ impl Record {
             ],
         )?;
         let bytes = job.spec.bytes() as i64;
-        recount(sql, self.client, bytes, self.written, job.state)?;
-        self.written = job.state;
+        recount(sql, self.client, bytes, self.counted, counted)?;
+        self.counted = counted;
         Ok(())
     }
 }
 
 impl Outline {
     pub fn by_id(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<Self>> {
-        let statement = "SELECT seq, id, client, state, bytes, files, token FROM jobs WHERE id = ?1";
-        find(sql, statement, [id], read_outline)
+        find(
+            sql,
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs WHERE id = ?1",
+            [id],
+            read_outline,
+        )
     }
 
     pub fn by_seq(sql: &Connection, seq: i64) -> rusqlite::Result<Self> {
-        let statement = "SELECT seq, id, client, state, bytes, files, token FROM jobs WHERE seq = ?1";
+        let statement =
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs WHERE seq = ?1";
         sql.prepare_cached(statement)?.query_row([seq], read_outline)
     }
 
@@ -184,28 +211,25 @@ impl Outline {
     pub fn remove(&self, sql: &Connection) -> rusqlite::Result<()> {
         execute(sql, "DELETE FROM jobs WHERE seq = ?1", [self.seq])?;
         execute(sql, "UPDATE clients SET jobs = jobs - 1 WHERE id = ?1", [self.client])?;
-        count(sql, self.client, self.state, -1, -self.bytes)
+        count(sql, self.client, self.counted, -1, -self.bytes)
     }
 }
 
-/// The place of a queued job among those of its client: normal before low priority, and of each, those that were given
-/// back first.
-fn rank(priority: Priority, given_back: bool) -> u8 {
-    match (priority, given_back) {
-        (Priority::Normal, true) => 0,
-        (Priority::Normal, false) => 1,
-        (Priority::Low, true) => 2,
-        (Priority::Low, false) => 3,
+/// Jobs of a lower rank go before all others of their client.
+fn rank(priority: Priority) -> u8 {
+    match priority {
+        Priority::Normal => 0,
+        Priority::Low => 1,
     }
 }
 
-/// Counts a job of a client in another state.
+/// Counts a job of a client in another way.
 pub fn recount(
     sql: &Connection,
     client: i64,
     bytes: i64,
-    before: State,
-    after: State,
+    before: Counted,
+    after: Counted,
 ) -> rusqlite::Result<()> {
     if before == after {
         return Ok(());
@@ -214,11 +238,14 @@ pub fn recount(
     count(sql, client, after, 1, bytes)
 }
 
-/// Adds jobs in a state, which belong to one client, to what is counted.
-fn count(sql: &Connection, client: i64, state: State, jobs: i64, bytes: i64) -> rusqlite::Result<()> {
+/// Adds jobs, which belong to one client and are counted in the same way, to the numbers.
+fn count(sql: &Connection, client: i64, counted: Counted, jobs: i64, bytes: i64) -> rusqlite::Result<()> {
     let counts = "UPDATE counts SET jobs = jobs + ?2, bytes = bytes + ?3 WHERE state = ?1";
-    execute(sql, counts, params![state, jobs, bytes])?;
-    let clients = match state {
+    execute(sql, counts, params![counted.state, jobs, bytes])?;
+    let clients = match counted.state {
+        State::Queued if counted.is_waiting => {
+            "UPDATE clients SET queued = queued + ?2, waiting = waiting + ?2, bytes = bytes + ?3 WHERE id = ?1"
+        }
         State::Queued => "UPDATE clients SET queued = queued + ?2, bytes = bytes + ?3 WHERE id = ?1",
         State::Running => "UPDATE clients SET running = running + ?2, bytes = bytes + ?3 WHERE id = ?1",
         State::Succeeded | State::Failed | State::Cancelled | State::Expired => return Ok(()),

@@ -41,8 +41,8 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Ends all leases and reservations if the machine was started since they began, since its clock began anew. Webhooks
-/// that wait for another attempt are due.
+/// Ends all leases, pauses and reservations if the machine was started since they began, since its clock began anew.
+/// Webhooks that wait for another attempt are due.
 pub fn end_leases_of_other_boots(connection: &mut Connection, boot: &str) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if transaction.execute("UPDATE meta SET boot = ?1 WHERE boot <> ?1", [boot])? == 0 {
@@ -50,6 +50,7 @@ pub fn end_leases_of_other_boots(connection: &mut Connection, boot: &str) -> rus
     }
     transaction.execute_batch(
         "UPDATE jobs SET leased_until = 0 WHERE state = 'running';
+         UPDATE jobs SET paused_until = 0 WHERE paused_until IS NOT NULL;
          UPDATE deliveries SET due_from = 0 WHERE due_from IS NOT NULL;
          DELETE FROM keys WHERE job IS NULL;",
     )?;

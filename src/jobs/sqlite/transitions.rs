@@ -3,32 +3,33 @@
 use rusqlite::params;
 use uuid::Uuid;
 
-use super::record::{self, Json, Outline, Record, is_unreadable, recount};
+use super::record::{self, Counted, Json, Outline, Record, is_unreadable, recount};
 use super::statements::{execute, find};
 use super::step::Step;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::jobs::job::GiveBack;
-use crate::jobs::job::{Job, Progress, State};
+use crate::jobs::errors;
+use crate::jobs::job::{GiveBack, Job, Progress, State};
 use crate::jobs::queue::{Claim, End, Hint, Hold, MAX_ATTEMPTS, Removed};
 
 impl Step<'_> {
     pub fn take(&mut self, worker: &str) -> rusqlite::Result<Option<Claim>> {
+        self.end_pauses()?;
         loop {
             let client = find(
                 self.sql,
-                "SELECT id FROM clients WHERE queued > 0 ORDER BY running, served, id LIMIT 1",
+                "SELECT id FROM clients WHERE waiting > 0 ORDER BY running, served, id LIMIT 1",
                 [],
                 |row| row.get::<_, i64>(0),
             )?;
             let Some(client) = client else { return Ok(None) };
             let first =
-                "SELECT seq FROM jobs WHERE client = ?1 AND rank IS NOT NULL ORDER BY rank, seq LIMIT 1";
+                "SELECT seq FROM jobs WHERE client = ?1 AND place IS NOT NULL ORDER BY rank, place LIMIT 1";
             let seq: i64 = self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))?;
             // It could not be read, and has failed. The next job is first now.
             let Some(mut record) = self.load(seq)? else { continue };
             let at = self.time_for(&record.job);
             record.token += 1;
-            record.leased_until = Some(self.uptime.saturating_add(self.context.job_lease));
+            record.leased_until = Some(self.lease_end());
             record.job.state = State::Running;
             record.job.attempts += 1;
             record.job.started_at = Some(at);
@@ -44,10 +45,9 @@ impl Step<'_> {
     pub fn renew(&mut self, id: Uuid, token: u64, progress: Option<Progress>) -> rusqlite::Result<Hold> {
         let is_cancelled = find(
             self.sql,
-            "UPDATE jobs SET leased_until = ?4
-             WHERE id = ?1 AND token = ?2 AND state = 'running' AND leased_until > ?3
+            "UPDATE jobs SET leased_until = ?3 WHERE id = ?1 AND token = ?2 AND state = 'running'
              RETURNING cancel_requested",
-            params![id, token, self.uptime, self.uptime.saturating_add(self.context.job_lease)],
+            params![id, token, self.lease_end()],
             |row| row.get::<_, bool>(0),
         )?;
         let Some(is_cancelled) = is_cancelled else { return Ok(Hold::Lost) };
@@ -60,8 +60,27 @@ impl Step<'_> {
         Ok(if is_cancelled { Hold::Cancelled } else { Hold::Held })
     }
 
+    /// Lets leases that have ended go on; returns their number.
+    pub fn extend_leases(&mut self) -> rusqlite::Result<u64> {
+        let extended = execute(
+            self.sql,
+            "UPDATE jobs SET leased_until = ?2 WHERE state = 'running' AND leased_until <= ?1",
+            params![self.uptime, self.lease_end()],
+        )?;
+        Ok(extended as u64)
+    }
+
     pub fn finish(&mut self, id: Uuid, token: u64, end: End) -> rusqlite::Result<bool> {
-        let Some(mut record) = self.held(id, token)? else { return Ok(false) };
+        let finished = match &end {
+            End::Succeeded(_) => State::Succeeded,
+            End::Failed(_) => State::Failed,
+            End::Cancelled => State::Cancelled,
+        };
+        let Some(mut record) = self.held(id, token)? else {
+            // Its worker may have done so already, and not got the answer.
+            let before = "SELECT 1 FROM jobs WHERE id = ?1 AND token = ?2 AND finished = ?3";
+            return self.sql.prepare_cached(before)?.exists(params![id, token, finished]);
+        };
         let job = &mut record.job;
         let state = match end {
             End::Succeeded(result) => {
@@ -75,6 +94,7 @@ impl Step<'_> {
             End::Failed(_) | End::Cancelled => State::Cancelled,
         };
         self.end(&mut record, state)?;
+        execute(self.sql, "UPDATE jobs SET finished = ?2 WHERE seq = ?1", params![record.seq, finished])?;
         Ok(true)
     }
 
@@ -111,7 +131,7 @@ impl Step<'_> {
     /// Ends a job, and records the delivery of its webhook.
     pub fn end(&mut self, record: &mut Record, state: State) -> rusqlite::Result<()> {
         let at = self.time_for(&record.job);
-        record.leased_until = None;
+        (record.leased_until, record.paused_until) = (None, None);
         let job = &mut record.job;
         job.state = state;
         job.ended_at = Some(at);
@@ -131,15 +151,23 @@ impl Step<'_> {
             self.end(record, State::Cancelled)?;
             return Ok(false);
         }
-        if let Some(error) = last_error(&record.job, reason) {
+        record.workers_lost += u32::from(reason == GiveBack::WorkerLost);
+        if let Some(error) = last_error(record, reason) {
             record.job.error = Some(error);
             self.end(record, State::Failed)?;
             return Ok(false);
         }
+        let at = self.time_for(&record.job);
         record.leased_until = None;
+        record.paused_until =
+            reason.is_paused().then(|| self.uptime.saturating_add(self.context.spans.retry_pause));
         let job = &mut record.job;
         job.state = State::Queued;
         job.progress = None;
+        if reason.counts() || reason == GiveBack::Stopping {
+            // It was begun in time, and may wait as long again. If workers lack something for long, it does expire.
+            job.expires_at = job.expires_at.max(at.plus(self.context.limits.ttl));
+        }
         if !reason.counts() {
             job.attempts = job.attempts.saturating_sub(1);
         }
@@ -147,7 +175,9 @@ impl Step<'_> {
             job.memory_factor = job.memory_factor.saturating_mul(2);
         }
         self.change(record, None, Some(reason))?;
-        self.hint(Hint::Queued);
+        if !reason.is_paused() {
+            self.hint(Hint::Queued);
+        }
         Ok(true)
     }
 
@@ -161,7 +191,7 @@ impl Step<'_> {
     }
 
     fn discard(&mut self, seq: i64, error: &rusqlite::Error) -> rusqlite::Result<()> {
-        let Outline { id, client, state, bytes, .. } = Outline::by_seq(self.sql, seq)?;
+        let Outline { id, client, counted, bytes, .. } = Outline::by_seq(self.sql, seq)?;
         tracing::error!(job = %id, %error, "the record of a job cannot be read; the job fails");
         let error =
             ConversionError::new(ErrorCode::Internal, "another version of the service wrote this job");
@@ -169,9 +199,9 @@ impl Step<'_> {
         execute(
             self.sql,
             "UPDATE jobs SET
-                 state = ?2, rank = NULL, version = version + 1, leased_until = NULL, cancel_requested = FALSE,
-                 ended_at = ?3, expires_at = ?4, progress = NULL, result = NULL, error = ?5, events = '[]',
-                 changed = ?6, origin = ?7
+                 state = ?2, place = NULL, version = version + 1, leased_until = NULL, paused_until = NULL,
+                 cancel_requested = FALSE, ended_at = ?3, expires_at = ?4, progress = NULL, result = NULL,
+                 error = ?5, events = '[]', changed = ?6, origin = ?7
              WHERE seq = ?1",
             params![
                 seq,
@@ -184,35 +214,30 @@ impl Step<'_> {
             ],
         )?;
         self.hint(Hint::Changed(id));
-        recount(self.sql, client, bytes, state, State::Failed)
+        recount(self.sql, client, bytes, counted, Counted { state: State::Failed, is_waiting: false })
     }
 
-    /// Returns the job if the attempt with this token has its lease.
+    /// Returns the job if the attempt with this token holds it: until a sweep queues it again, even if the lease has
+    /// ended.
     fn held(&self, id: Uuid, token: u64) -> rusqlite::Result<Option<Record>> {
         let record = record::by_id(self.sql, id)?;
-        Ok(record.filter(|record| {
-            record.job.state == State::Running
-                && record.token == token
-                && record.leased_until.is_some_and(|until| until > self.uptime)
-        }))
+        Ok(record.filter(|record| record.job.state == State::Running && record.token == token))
+    }
+
+    /// The end of a lease that begins now.
+    fn lease_end(&self) -> u64 {
+        self.uptime.saturating_add(self.context.spans.job_lease)
     }
 }
 
 /// Returns the error of a running job that is not to be tried again.
-fn last_error(job: &Job, reason: GiveBack) -> Option<ConversionError> {
+fn last_error(record: &Record, reason: GiveBack) -> Option<ConversionError> {
+    let job = &record.job;
     let is_last = reason.counts() && job.attempts >= MAX_ATTEMPTS;
     match reason {
-        GiveBack::OutOfMemory if is_last || job.memory_factor > 1 => {
-            let detail =
-                "the conversion ran out of memory; give the model less detail, or raise WORKER_MEMORY_LIMIT";
-            Some(ConversionError::new(ErrorCode::MemoryLimit, detail))
-        }
-        GiveBack::WorkerLost if is_last => {
-            // One of the attempts ran out of memory if this one had more.
-            let lost = job.attempts - u32::from(job.memory_factor > 1);
-            let detail = format!("the workers that ran this job died {lost} times, so it is not tried again");
-            Some(ConversionError::new(ErrorCode::EngineCrashed, detail))
-        }
+        GiveBack::OutOfMemory if is_last || job.memory_factor > 1 => Some(errors::out_of_memory()),
+        GiveBack::DiskFull if is_last => Some(errors::disk_full()),
+        GiveBack::WorkerLost if is_last => Some(errors::workers_lost(record.workers_lost)),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! The thread that writes.
 //!
 //! Waiting operations share a transaction, so that they wait for the disk once. Each has its own savepoint: one that
-//! fails changes nothing, and does not affect the others. Callers get their answers after the commit, when the changes
-//! are on the disk.
+//! fails or panics changes nothing, and does not affect the others. Callers get their answers after the commit, when
+//! the changes are on the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl<T: Send> Command for Call<T> {
             return Ok(());
         }
         let Some(work) = self.work.take() else { return Ok(()) };
-        let result = work(step).map_err(|error| step.context.error(&error));
+        let context = step.context;
+        let result = context.run(|| work(step));
         let outcome = match &result {
             Ok(_) => Ok(()),
             Err(error) => Err(error.clone()),

@@ -13,7 +13,7 @@ CREATE TABLE meta (
 ) STRICT;
 INSERT INTO meta VALUES (1, '', 0, 0);
 
--- The jobs in each state, and the bytes of their models.
+-- The jobs in each state, and their bytes (`JobSpec::bytes`).
 CREATE TABLE counts (
     state TEXT PRIMARY KEY,
     jobs INTEGER NOT NULL,
@@ -29,13 +29,16 @@ CREATE TABLE clients (
     -- Jobs in all states.
     jobs INTEGER NOT NULL DEFAULT 0,
     queued INTEGER NOT NULL DEFAULT 0,
+    -- Queued jobs that have a place, so that a worker may take them.
+    waiting INTEGER NOT NULL DEFAULT 0,
     running INTEGER NOT NULL DEFAULT 0,
-    -- Bytes of the models of queued and running jobs.
+    -- Of queued and running jobs.
     bytes INTEGER NOT NULL DEFAULT 0,
     -- The number of the latest take of one of its jobs.
     served INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX clients_waiting ON clients (running, served) WHERE queued > 0;
+CREATE INDEX clients_waiting ON clients (running, served) WHERE waiting > 0;
+CREATE INDEX clients_queued ON clients (served) WHERE queued > 0;
 CREATE INDEX clients_without_jobs ON clients (served) WHERE jobs = 0;
 
 CREATE TABLE jobs (
@@ -44,9 +47,14 @@ CREATE TABLE jobs (
     id BLOB NOT NULL UNIQUE,
     client INTEGER NOT NULL REFERENCES clients (id),
     state TEXT NOT NULL,
-    -- The place of a queued job among those of its client; the ones of equal rank are taken in the order of submission.
-    rank INTEGER,
-    -- The bytes and the number of the files of the model.
+    -- 0: normal priority, 1: low.
+    rank INTEGER NOT NULL,
+    -- The place of a queued job among those of its client and rank; the smallest is first. A job that goes behind the
+    -- others gets the number of that change, one that goes before them minus that. NULL: it is paused, or not queued.
+    place INTEGER,
+    -- When a queued job that was given back gets a place.
+    paused_until INTEGER,
+    -- `JobSpec::bytes`, and the number of the files of the model.
     bytes INTEGER NOT NULL,
     files INTEGER NOT NULL,
     version INTEGER NOT NULL,
@@ -55,7 +63,11 @@ CREATE TABLE jobs (
     leased_until INTEGER,
     -- The worker that took it last, for people.
     worker TEXT,
+    -- How its worker has ended it, as a state. NULL: it has not ended, or something else has ended it.
+    finished TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
+    -- Attempts that lost their worker.
+    workers_lost INTEGER NOT NULL DEFAULT 0,
     memory_factor INTEGER NOT NULL DEFAULT 1,
     cancel_requested INTEGER NOT NULL DEFAULT FALSE,
     created_at INTEGER NOT NULL,
@@ -72,7 +84,8 @@ CREATE TABLE jobs (
     events TEXT NOT NULL,
     deliveries TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
-CREATE INDEX jobs_waiting ON jobs (client, rank, seq) WHERE rank IS NOT NULL;
+CREATE INDEX jobs_waiting ON jobs (client, rank, place) WHERE place IS NOT NULL;
+CREATE INDEX jobs_paused ON jobs (paused_until) WHERE paused_until IS NOT NULL;
 CREATE INDEX jobs_queued_since ON jobs (created_at) WHERE state = 'queued';
 CREATE INDEX jobs_leased ON jobs (leased_until) WHERE state = 'running';
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state <> 'running';

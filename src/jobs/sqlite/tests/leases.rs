@@ -6,8 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{new_file, new_job, open_at, submit, take};
-use crate::jobs::job::DeliveryAttempt;
-use crate::jobs::job::{State, Timestamp};
+use crate::jobs::job::{DeliveryAttempt, State, Timestamp};
 use crate::jobs::queue::{
     End, Hold, Idempotency, Key, LEASE, NewJob, NextAttempt, Queue, RESERVATION_LIFE, Refusal, Reservation,
     Submission,
@@ -45,9 +44,9 @@ async fn a_lease_outlives_the_process_but_not_the_machine() {
     drop(queue);
     // By this clock, the lease would end in a quarter of an hour.
     let queue = open_at(&path, "second", early);
+    assert_eq!(queue.sweep().await.unwrap().requeued, [id]);
     assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Lost);
     assert!(!queue.finish(id, claim.token, End::Cancelled).await.unwrap());
-    assert_eq!(queue.sweep().await.unwrap().requeued, [id]);
     assert_eq!(take(&queue).await.token, claim.token + 1);
 }
 
@@ -79,9 +78,16 @@ async fn a_lease_ends_by_its_clock() {
     let lease = LEASE.as_millis() as u64;
     NOW.store(lease - 1, Ordering::Relaxed);
     assert_eq!(queue.renew(claim.job.id, claim.token, None).await.unwrap(), Hold::Held);
+    NOW.store(2 * lease - 2, Ordering::Relaxed);
+    assert!(queue.sweep().await.unwrap().requeued.is_empty());
+    assert_eq!(queue.extend_leases().await.unwrap(), 0);
     NOW.store(2 * lease - 1, Ordering::Relaxed);
-    assert_eq!(queue.renew(claim.job.id, claim.token, None).await.unwrap(), Hold::Lost);
+    assert_eq!(queue.extend_leases().await.unwrap(), 1);
+    NOW.store(3 * lease - 2, Ordering::Relaxed);
+    assert!(queue.sweep().await.unwrap().requeued.is_empty());
+    NOW.store(3 * lease - 1, Ordering::Relaxed);
     assert_eq!(queue.sweep().await.unwrap().requeued, [claim.job.id]);
+    assert_eq!(queue.renew(claim.job.id, claim.token, None).await.unwrap(), Hold::Lost);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod file;
 mod leases;
+mod pauses;
 mod processes;
 mod transactions;
 
@@ -13,9 +14,10 @@ use uuid::Uuid;
 
 use super::SqliteQueue;
 use super::clock::Clock;
+use super::step::Spans;
 use crate::domain::{Client, Format, Options};
 use crate::jobs::job::{InputFile, Job, JobSpec, Priority};
-use crate::jobs::queue::{Claim, LEASE, Limits, NewJob, Queue, Submission};
+use crate::jobs::queue::{Claim, Limits, NewJob, Queue, Submission};
 
 const LIMITS: Limits = Limits {
     jobs: 1000,
@@ -39,7 +41,7 @@ fn open(path: &Path) -> SqliteQueue {
 /// Opens the file as after this start of the machine.
 fn open_at(path: &Path, boot: &str, now: fn() -> u64) -> SqliteQueue {
     let clock = Clock { boot: boot.to_owned(), now };
-    SqliteQueue::open_with(path, LIMITS, LEASE, LEASE, clock).unwrap()
+    SqliteQueue::open_with(path, LIMITS, Spans::DEFAULT, clock).unwrap()
 }
 
 fn new_job(client: &str) -> NewJob {

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
-use super::{new_file, open, submit, take};
-use crate::jobs::queue::{End, Hint, Queue};
+use super::{new_file, open, open_at, submit, take};
+use crate::jobs::job::GiveBack;
+use crate::jobs::queue::{End, Hint, Queue, RETRY_PAUSE};
 
 /// Waits for all of these hints.
 async fn expect(hints: &mut Receiver<Hint>, expected: &[Hint]) {
@@ -56,6 +58,22 @@ async fn a_process_gets_its_own_hints_once() {
         changes += usize::from(hint == Hint::Changed(id));
     }
     assert_eq!(changes, 1);
+}
+
+#[tokio::test]
+async fn processes_learn_that_a_pause_is_over() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let (_folder, path) = new_file();
+    let open = || open_at(&path, "boot", || NOW.load(Ordering::Relaxed));
+    let (one, other) = (open(), open());
+    let id = submit(&one, "a").await.id;
+    let token = take(&one).await.token;
+    assert!(one.give_back(id, token, GiveBack::StoreUnavailable).await.unwrap());
+    let mut hints = other.hints();
+    NOW.store(RETRY_PAUSE.as_millis() as u64, Ordering::Relaxed);
+    one.sweep().await.unwrap();
+    expect(&mut hints, &[Hint::Queued]).await;
+    assert_eq!(take(&other).await.job.id, id);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::jobs::job::State;
 use crate::jobs::queue::{Hint, NewJob, Queue, QueueError, Submission};
 use crate::jobs::sqlite::clock::Clock;
 use crate::jobs::sqlite::statements::{execute, number};
-use crate::jobs::sqlite::step::{Context, Step};
+use crate::jobs::sqlite::step::{Context, Spans, Step};
 use crate::jobs::sqlite::writer::{self, Call, Command};
 use crate::jobs::sqlite::{connection, schema};
 
@@ -24,8 +24,7 @@ fn connect(path: &Path) -> (Connection, Context, broadcast::Receiver<Hint>) {
     let context = Context {
         path: path.to_owned(),
         limits: LIMITS,
-        job_lease: 1000,
-        delivery_lease: 1000,
+        spans: Spans::DEFAULT,
         clock: Clock::of_machine().unwrap(),
         origin: 1,
         hints,
@@ -72,6 +71,34 @@ fn an_operation_that_fails_leaves_the_others_alone() {
     assert!(hints.try_recv().is_err());
     assert_eq!(jobs(&connection), 2);
     assert_eq!(number(&connection, "SELECT count(*) FROM clients").unwrap(), 2);
+}
+
+#[test]
+fn an_operation_that_panics_leaves_the_others_alone() {
+    let (_folder, path) = new_file();
+    let (mut connection, context, mut hints) = connect(&path);
+    let (panicking, mut panicking_answer) = command::<()>(|step| {
+        step.submit(new_job("a"))?;
+        panic!("on purpose")
+    });
+    let (last, mut last_answer) = submission(new_job("b"));
+    writer::run(&mut connection, &context, &mut vec![panicking, last]);
+    let error = panicking_answer.try_recv().unwrap().unwrap_err();
+    assert!(error.0.ends_with("internal error (panic)"), "{error}");
+    assert!(matches!(last_answer.try_recv(), Ok(Ok(Submission::New(_)))));
+    assert_eq!(hints.try_recv().unwrap(), Hint::Queued);
+    assert!(hints.try_recv().is_err());
+    assert_eq!(jobs(&connection), 1);
+}
+
+#[tokio::test]
+async fn a_panic_ends_no_thread() {
+    let (_folder, path) = new_file();
+    let queue = open(&path);
+    assert!(queue.write::<()>(|_| panic!("on purpose")).await.is_err());
+    assert!(queue.read::<()>(|_| panic!("on purpose")).await.is_err());
+    let job = submit(&queue, "a").await;
+    assert_eq!(queue.job(job.id).await.unwrap(), Some(job));
 }
 
 #[test]
