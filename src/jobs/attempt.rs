@@ -98,7 +98,9 @@ impl<'a> Attempt<'a> {
             },
         };
         let result = match &ended {
-            AttemptOutcome::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => Err(ShouldPause),
+            AttemptOutcome::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => {
+                Err(ShouldPause)
+            }
             _ => Ok(()),
         };
         let word = match &ended {

@@ -33,7 +33,8 @@ mod worker;
 pub use attempt::WorkerParts;
 pub use hints::hinted;
 pub use job::{
-    DeliveryAttempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State, Timestamp,
+    DeliveryAttempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State,
+    Timestamp,
 };
 pub use queue::{
     Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,

@@ -20,6 +20,10 @@ pub const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// How long a job that should be removed is kept while its webhook is not delivered, at a time.
 pub const KEPT_FOR_WEBHOOK: Duration = Duration::from_mins(1);
 
+/// How long after the end of a job its webhook may keep the record: longer than all attempts to deliver it. A service
+/// without `WEBHOOK_SECRET` makes none.
+pub const WEBHOOK_LIFE: Duration = Duration::from_hours(48);
+
 /// How long a webhook that was taken is leased: longer than an attempt to deliver it, since nobody renews it.
 pub const DELIVERY_LEASE: Duration = Duration::from_secs(30);
 
@@ -91,7 +95,7 @@ pub trait Queue: Send + Sync {
     fn remove(&self, id: Uuid) -> Pending<'_, Option<Removed>>;
 
     /// Queues jobs whose lease has ended, expires and removes what is too old. Any process may call it at any time. A job
-    /// whose webhook is not delivered is removed later: [`KEPT_FOR_WEBHOOK`] at a time.
+    /// whose webhook is not delivered is removed later: [`KEPT_FOR_WEBHOOK`] at a time, and [`WEBHOOK_LIFE`] in all.
     fn sweep(&self) -> Pending<'_, Swept>;
 
     /// Lets leases that have ended go on for [`LEASE`], after a time in which workers could not renew them. Returns their
@@ -221,7 +225,7 @@ pub enum Hold {
     Held,
     /// The lease is held, and the client wants the job cancelled.
     Cancelled,
-    /// The lease ended, or the record was removed.
+    /// A sweep has ended the lease, or the record was removed.
     Lost,
 }
 

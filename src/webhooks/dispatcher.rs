@@ -13,7 +13,7 @@ use super::outcome::{self, Outcome};
 use super::payload;
 use crate::jobs::job::Timestamp;
 use crate::jobs::queue::DELIVERY_LEASE;
-use crate::jobs::{DeliveryAttempt, Delivery, Hint, NextAttempt, Queue, QueueError, hinted};
+use crate::jobs::{Delivery, DeliveryAttempt, Hint, NextAttempt, Queue, QueueError, hinted};
 use crate::metrics::Metrics;
 use crate::telemetry;
 

@@ -5,7 +5,7 @@ use super::queue::{RedisQueue, millis};
 use super::record::{to_json, uuids};
 use super::scripts;
 use crate::jobs::errors;
-use crate::jobs::queue::{KEPT_FOR_WEBHOOK, QueueError, Removed, Swept};
+use crate::jobs::queue::{KEPT_FOR_WEBHOOK, QueueError, Removed, Swept, WEBHOOK_LIFE};
 
 /// Leases, and jobs that are too old, that one script of a sweep handles: few enough not to keep others waiting.
 const SWEPT_AT_ONCE: usize = 100;
@@ -34,7 +34,8 @@ impl RedisQueue {
         // The script puts their number for `%d`.
         let workers_lost = to_json(&errors::workers_lost("%d"))?;
         let mut script = scripts::SWEEP.key(PREFIX);
-        script.arg(SWEPT_AT_ONCE).arg(self.ttl()).arg(millis(KEPT_FOR_WEBHOOK)).arg(workers_lost);
+        script.arg(SWEPT_AT_ONCE).arg(self.ttl()).arg(millis(KEPT_FOR_WEBHOOK));
+        script.arg(millis(WEBHOOK_LIFE)).arg(workers_lost);
         let (more, requeued, ended, expired, removed): (bool, Ids, Ids, Ids, Ids) =
             self.run_script(script).await?;
         swept.requeued.extend(uuids(&requeued));

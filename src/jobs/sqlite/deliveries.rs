@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::record::{self, is_unreadable};
 use super::statements::{execute, find};
 use super::step::Step;
-use crate::jobs::job::{DeliveryAttempt, MAX_DELIVERY_ATTEMPTS};
+use crate::jobs::job::{DeliveryAttempt, MAX_DELIVERY_ATTEMPTS, Timestamp};
 use crate::jobs::queue::{Delivery, Hint, NextAttempt};
 
 impl Step<'_> {
@@ -105,9 +105,11 @@ impl Step<'_> {
     }
 }
 
-/// Whether a job that has ended has a webhook that is not delivered, and not given up.
-pub fn is_pending(sql: &Connection, seq: i64) -> rusqlite::Result<bool> {
-    sql.prepare_cached("SELECT 1 FROM deliveries WHERE job = ?1 AND due_from IS NOT NULL")?.exists([seq])
+/// Whether a job that has ended later than `after` has a webhook that is not delivered, and not given up.
+pub fn is_pending(sql: &Connection, seq: i64, after: Timestamp) -> rusqlite::Result<bool> {
+    let pending = "SELECT 1 FROM deliveries JOIN jobs ON jobs.seq = deliveries.job
+                   WHERE deliveries.job = ?1 AND due_from IS NOT NULL AND ended_at > ?2";
+    sql.prepare_cached(pending)?.exists(params![seq, after])
 }
 
 /// Whether a webhook may be taken. `uptime`: the time by the clock of leases.

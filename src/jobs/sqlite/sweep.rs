@@ -7,7 +7,7 @@ use super::record::{Counted, Outline, read_outline, recount};
 use super::statements::{all, execute};
 use super::step::Step;
 use crate::jobs::job::{GiveBack, State};
-use crate::jobs::queue::{Hint, KEPT_FOR_WEBHOOK, Swept};
+use crate::jobs::queue::{Hint, KEPT_FOR_WEBHOOK, Swept, WEBHOOK_LIFE};
 
 /// Rows of each kind in one transaction, so that nobody waits for long.
 const AT_ONCE: usize = 250;
@@ -76,7 +76,7 @@ impl Step<'_> {
         )?;
         for outline in &old {
             if outline.counted.state != State::Queued {
-                if deliveries::is_pending(self.sql, outline.seq)? {
+                if deliveries::is_pending(self.sql, outline.seq, self.now.minus(WEBHOOK_LIFE))? {
                     self.keep_for_webhook(outline)?;
                 } else {
                     swept.removed.push(self.remove_record(outline)?);

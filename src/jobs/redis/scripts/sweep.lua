@@ -1,9 +1,10 @@
 -- Ends pauses, queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most`
--- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered.
+-- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered, at a time; `life`:
+-- in all, after its end.
 -- Returns {whether there may be more, requeued, ended, expired, removed}: lists of IDs, the last one of IDs, numbers of
 -- files, and tokens.
 
-local most, ttl, kept, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local most, ttl, kept, life, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local requeued, ended, expired, removed = {}, {}, {}, {}
 
 work_when_full()
@@ -30,7 +31,7 @@ for _, id in ipairs(old) do
     elseif job.state == 'queued' then
         end_job(job, 'expired', ttl)
         table.insert(expired, id)
-    elseif redis.call('ZSCORE', prefix .. 'due', id) then
+    elseif redis.call('ZSCORE', prefix .. 'due', id) and redis.call('HGET', job.key, 'ended') + life > now then
         redis.call('HSET', job.key, 'expires', now + kept)
         redis.call('ZADD', prefix .. 'expiry', now + kept, id)
         change_ended(job.key, id)

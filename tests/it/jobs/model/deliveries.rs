@@ -34,7 +34,12 @@ impl Model {
         self.deliveries.push((number, delivery));
     }
 
-    pub async fn record_delivery_attempt(&mut self, queue: &AnyQueue, pick: Pick, next: NextAttempt) -> Option<usize> {
+    pub async fn record_delivery_attempt(
+        &mut self,
+        queue: &AnyQueue,
+        pick: Pick,
+        next: NextAttempt,
+    ) -> Option<usize> {
         let index = self.delivery(pick)?;
         let is_held = self.is_held(index);
         let (number, delivery) = &self.deliveries[index];

@@ -88,7 +88,9 @@ impl Model {
                 self.take_delivery(queue).await;
                 None
             }
-            Step::RecordDeliveryAttempt { delivery, next } => self.record_delivery_attempt(queue, delivery, next).await,
+            Step::RecordDeliveryAttempt { delivery, next } => {
+                self.record_delivery_attempt(queue, delivery, next).await
+            }
             Step::Redeliver { job } => self.redeliver(queue, job).await,
             Step::Reopen => {
                 self.keys.reopened();

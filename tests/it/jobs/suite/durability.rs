@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use meshgate::domain::Stage;
 use meshgate::jobs::job::Timestamp;
 use meshgate::jobs::{
-    DeliveryAttempt, Claim, End, GiveBack, Hint, Hold, Idempotency, Key, NewJob, NextAttempt, Progress, State,
-    Submission,
+    Claim, DeliveryAttempt, End, GiveBack, Hint, Hold, Idempotency, Key, NewJob, NextAttempt, Progress,
+    State, Submission,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{JoinSet, yield_now};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::jobs::{DeliveryAttempt, Delivery, GiveBack, Job, NextAttempt, Timestamp};
+use meshgate::jobs::{Delivery, DeliveryAttempt, GiveBack, Job, NextAttempt, Timestamp};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -70,7 +70,12 @@ fn delivered() -> DeliveryAttempt {
     DeliveryAttempt { at: Timestamp(1_700_000_000_000), status: Some(204), error: None }
 }
 
-async fn record_delivery_attempt(queue: &AnyQueue, delivery: &Delivery, attempt: DeliveryAttempt, next: NextAttempt) -> bool {
+async fn record_delivery_attempt(
+    queue: &AnyQueue,
+    delivery: &Delivery,
+    attempt: DeliveryAttempt,
+    next: NextAttempt,
+) -> bool {
     queue.record_delivery_attempt(delivery, attempt, next).await.unwrap()
 }
 
@@ -157,8 +162,11 @@ async fn an_attempt_is_repeated_when_it_is_due(side: impl Side) {
 async fn attempts_are_recorded_on_the_job(side: impl Side) {
     let queue = side.open().await;
     let before = ended(&queue).await;
-    let refused =
-        DeliveryAttempt { at: Timestamp(2), status: Some(503), error: Some("the receiver says 503".to_owned()) };
+    let refused = DeliveryAttempt {
+        at: Timestamp(2),
+        status: Some(503),
+        error: Some("the receiver says 503".to_owned()),
+    };
     let attempts = [failed(1), refused, delivered()];
     for (number, attempt) in attempts.iter().enumerate() {
         let delivery = due(&queue).await;
@@ -241,7 +249,9 @@ async fn the_webhook_of_a_removed_job_is_never_sent(side: impl Side) {
     // These are just being sent.
     for delivery in deliveries {
         queue.remove(delivery.job.id).await.unwrap().unwrap();
-        assert!(!record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::After(Duration::ZERO)).await);
+        assert!(
+            !record_delivery_attempt(&queue, &delivery, failed(1), NextAttempt::After(Duration::ZERO)).await
+        );
     }
     assert!(none_is_due(&queue).await);
     assert_eq!(queue.stats().await.unwrap().deliveries, 0);
