@@ -7,7 +7,10 @@ use meshgate::jobs::{Hint, Limits, RedisQueue, State};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{AnyQueue, Side, calling, record, spec_of, submit, succeed, take};
+use super::check::record;
+use super::samples::{JOB_BYTES, calling, spec_of};
+use super::side::{AnyQueue, Side};
+use super::steps::{submit, succeed, take};
 use crate::gateway::LONG;
 use crate::redis::{RedisServer, settings};
 
@@ -87,7 +90,7 @@ async fn acknowledged_jobs_survive_a_killed_redis() {
     }
     succeed(&queue, &claim).await;
     let stats = queue.stats().await.unwrap();
-    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 90, 11));
+    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 9 * JOB_BYTES, 11));
 }
 
 #[tokio::test(flavor = "multi_thread")]
