@@ -22,3 +22,49 @@ pub async fn hinted(hints: &mut Receiver<Hint>, is_wanted: impl Fn(Hint) -> bool
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Whether waiting for this hint ends at once.
+    fn is_hinted(hints: &mut Receiver<Hint>, wanted: Hint) -> bool {
+        hinted(hints, |hint| hint == wanted).now_or_never().is_some()
+    }
+
+    #[test]
+    fn other_hints_are_skipped() {
+        let (mine, other) = (Hint::Changed(Uuid::from_u128(1)), Hint::Changed(Uuid::from_u128(2)));
+        let sender = channel();
+        let mut hints = sender.subscribe();
+        assert!(!is_hinted(&mut hints, mine));
+        for hint in [other, Hint::Queued, mine, Hint::Delivery] {
+            sender.send(hint).unwrap();
+        }
+        assert!(is_hinted(&mut hints, mine));
+        assert!(!is_hinted(&mut hints, mine));
+    }
+
+    #[test]
+    fn missed_hints_end_the_wait() {
+        let sender = channel();
+        let mut hints = sender.subscribe();
+        for _ in 0..=KEPT {
+            sender.send(Hint::Queued).unwrap();
+        }
+        assert!(is_hinted(&mut hints, Hint::Delivery));
+        // The others were not missed, and are not wanted.
+        assert!(!is_hinted(&mut hints, Hint::Delivery));
+    }
+
+    #[test]
+    fn the_wait_goes_on_when_nobody_hints_any_more() {
+        let sender = channel();
+        let mut hints = sender.subscribe();
+        drop(sender);
+        assert!(!is_hinted(&mut hints, Hint::Queued));
+    }
+}

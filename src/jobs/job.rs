@@ -302,3 +302,57 @@ impl Timestamp {
         Self(self.0.saturating_add(duration.as_millis() as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(files: &[(&str, u64)]) -> JobSpec {
+        let file = |&(name, bytes): &(&str, u64)| InputFile {
+            name: name.to_owned(),
+            hash: blake3::hash(b"model"),
+            bytes,
+        };
+        JobSpec {
+            client: Client::Local,
+            priority: Priority::Normal,
+            input: files.iter().map(file).collect(),
+            main: None,
+            target: Format::Glb,
+            options: Options::default(),
+            bypass_cache: false,
+            webhook_url: None,
+            request_id: String::new(),
+            trace_parent: None,
+            retry_of: None,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_job_are_those_of_its_files_and_names() {
+        assert_eq!(spec(&[]).bytes(), 0);
+        assert_eq!(spec(&[("a.obj", 10_000)]).bytes(), 10_005);
+        // Names count in bytes, not in characters.
+        assert_eq!(spec(&[("名.obj", 10_000), ("", 5000)]).bytes(), 10_007 + 5000);
+    }
+
+    #[test]
+    fn a_small_file_counts_as_a_block() {
+        for bytes in [0, 1, 4095, 4096] {
+            assert_eq!(spec(&[("a", bytes)]).bytes(), 4097);
+        }
+        assert_eq!(spec(&[("a", 4097)]).bytes(), 4098);
+        assert_eq!(spec(&[("", 0); 1000]).bytes(), 4_096_000);
+    }
+
+    #[test]
+    fn words_of_states_and_priorities_are_read_again() {
+        for state in State::ALL {
+            assert_eq!(State::from_word(state.word()), Some(state));
+        }
+        for priority in [Priority::Low, Priority::Normal] {
+            assert_eq!(Priority::from_word(priority.word()), Some(priority));
+        }
+        assert_eq!((State::from_word("paused"), Priority::from_word("high")), (None, None));
+    }
+}

@@ -121,8 +121,8 @@ impl Queue for RedisQueue {
             loop {
                 let mut script = scripts::TAKE.key(PREFIX);
                 script.arg(worker).arg(millis(self.times.lease));
-                let taken: Option<(String, u64, Fields)> = self.run_script(script).await?;
-                let Some((id, token, fields)) = taken else { return Ok(None) };
+                let found: Option<(String, u64, Fields)> = self.run_script(script).await?;
+                let Some((id, token, fields)) = found else { return Ok(None) };
                 match record::job(&fields) {
                     Ok(job) => return Ok(Some(Claim { job, token })),
                     Err(error) => self.discard(&id, token, &error).await?,

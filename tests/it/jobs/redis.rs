@@ -7,7 +7,10 @@ use meshgate::jobs::{GiveBack, Hint, Limits, RedisQueue, State};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{AnyQueue, Side, calling, client, give_back, record, spec_of, submit, succeed, take, take_this};
+use super::check::record;
+use super::samples::{JOB_BYTES, calling, client, spec_of};
+use super::side::{AnyQueue, Side};
+use super::steps::{give_back, submit, succeed, take, take_this};
 use crate::gateway::LONG;
 use crate::redis::{RedisServer, settings};
 
@@ -92,8 +95,7 @@ async fn acknowledged_jobs_survive_a_killed_redis() {
     }
     succeed(&queue, &claim).await;
     let stats = queue.stats().await.unwrap();
-    let bytes = 9 * claim.job.spec.bytes();
-    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], bytes, 11));
+    assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 9 * JOB_BYTES, 11));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use meshgate::jobs::{Limits, SqliteQueue};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use super::{AnyQueue, Side};
+use super::side::{AnyQueue, Side};
 
 /// A database in its own folder.
 pub struct SqliteSide(TempDir);

@@ -4,15 +4,14 @@ use meshgate::jobs::queue::MAX_ATTEMPTS;
 use meshgate::jobs::{End, GiveBack, Job, JobSpec, Limits, State};
 use uuid::Uuid;
 
-use super::{
-    AnyQueue, BRIEF, HASTY, HELD, Side, failure, finish, give_back, lose, submit, succeed, sweep_until,
-    take_this,
-};
+use super::samples::{failure, result_of};
+use super::side::{AnyQueue, BRIEF, HASTY, HELD, Side};
+use super::steps::{finish, give_back, lose, submit, sweep_until, take_this, take_this_later};
 
 /// Handles on one storage.
 pub struct Handles {
     pub queue: AnyQueue,
-    /// Its leases soon end.
+    /// Its leases and pauses soon end.
     pub brief: AnyQueue,
     /// Its jobs soon expire.
     pub hasty: AnyQueue,
@@ -35,25 +34,29 @@ pub enum Way {
     /// The worker ends it as cancelled.
     Cancelled,
     CancelledWhileQueued,
+    CancelledWhilePaused,
     CancelledWhileRunning,
     GivenBackAfterCancel,
     LostAfterCancel,
     OutOfMemoryTwice,
+    DisksFull,
     WorkersLost,
     /// A sweep may remove the job soon after that.
     Expiry,
 }
 
 impl Way {
-    pub const ALL: [Way; 10] = [
+    pub const ALL: [Way; 12] = [
         Way::Success,
         Way::Failure,
         Way::Cancelled,
         Way::CancelledWhileQueued,
+        Way::CancelledWhilePaused,
         Way::CancelledWhileRunning,
         Way::GivenBackAfterCancel,
         Way::LostAfterCancel,
         Way::OutOfMemoryTwice,
+        Way::DisksFull,
         Way::WorkersLost,
         Way::Expiry,
     ];
@@ -62,13 +65,24 @@ impl Way {
     pub fn state(self) -> State {
         match self {
             Way::Success => State::Succeeded,
-            Way::Failure | Way::OutOfMemoryTwice | Way::WorkersLost => State::Failed,
+            Way::Failure | Way::OutOfMemoryTwice | Way::DisksFull | Way::WorkersLost => State::Failed,
             Way::Cancelled
             | Way::CancelledWhileQueued
+            | Way::CancelledWhilePaused
             | Way::CancelledWhileRunning
             | Way::GivenBackAfterCancel
             | Way::LostAfterCancel => State::Cancelled,
             Way::Expiry => State::Expired,
+        }
+    }
+
+    /// How the attempt with this token finishes the job; `None` if something else ends it.
+    pub fn finish(self, token: u64) -> Option<End> {
+        match self {
+            Way::Success => Some(End::Succeeded(result_of(token))),
+            Way::Failure => Some(End::Failed(failure())),
+            Way::Cancelled | Way::CancelledWhileRunning => Some(End::Cancelled),
+            _ => None,
         }
     }
 
@@ -86,22 +100,21 @@ impl Way {
     pub async fn end(self, handles: &Handles, id: Uuid) {
         let Handles { queue, brief, .. } = handles;
         match self {
-            Way::Success => succeed(queue, &take_this(queue, id).await).await,
-            Way::Failure => {
+            Way::Success | Way::Failure | Way::Cancelled | Way::CancelledWhileRunning => {
                 let claim = take_this(queue, id).await;
-                assert!(finish(queue, &claim, End::Failed(failure())).await);
-            }
-            Way::Cancelled => {
-                let claim = take_this(queue, id).await;
-                assert!(finish(queue, &claim, End::Cancelled).await);
+                if self == Way::CancelledWhileRunning {
+                    queue.cancel(id).await.unwrap().unwrap();
+                }
+                let end = self.finish(claim.token).unwrap();
+                assert!(finish(queue, &claim, end).await);
             }
             Way::CancelledWhileQueued => {
                 queue.cancel(id).await.unwrap().unwrap();
             }
-            Way::CancelledWhileRunning => {
+            Way::CancelledWhilePaused => {
                 let claim = take_this(queue, id).await;
+                assert!(give_back(queue, &claim, GiveBack::EngineUnavailable).await);
                 queue.cancel(id).await.unwrap().unwrap();
-                assert!(finish(queue, &claim, End::Cancelled).await);
             }
             Way::GivenBackAfterCancel => {
                 let claim = take_this(queue, id).await;
@@ -117,6 +130,12 @@ impl Way {
                 for _ in 0..2 {
                     let claim = take_this(queue, id).await;
                     assert!(give_back(queue, &claim, GiveBack::OutOfMemory).await);
+                }
+            }
+            Way::DisksFull => {
+                for _ in 0..MAX_ATTEMPTS {
+                    let claim = take_this_later(queue, id).await;
+                    assert!(give_back(brief, &claim, GiveBack::DiskFull).await);
                 }
             }
             Way::WorkersLost => {

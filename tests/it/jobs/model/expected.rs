@@ -1,11 +1,14 @@
 //! The model of one job, and the rules by which it changes.
 
 use meshgate::domain::ErrorCode;
+use meshgate::jobs::job::MAX_DELIVERY_ATTEMPTS;
 use meshgate::jobs::queue::MAX_ATTEMPTS;
 use meshgate::jobs::{DeliveryAttempt, GiveBack, Job, Priority, State};
 use uuid::Uuid;
 
-use crate::jobs::result_of;
+use super::TIGHT;
+use super::step::How;
+use crate::jobs::samples::result_of;
 
 /// The expected record of a job.
 pub struct Expected {
@@ -16,8 +19,12 @@ pub struct Expected {
     /// The token of the latest attempt.
     pub token: u64,
     pub to_cancel: bool,
-    /// Whether a job that is queued was given back.
-    pub given_back: bool,
+    /// Of a job that is queued.
+    pub place: Place,
+    /// Whether the lease of a job that runs has ended. It is held until a sweep all the same.
+    pub lease_has_ended: bool,
+    /// The token of the attempt that has finished it, and how.
+    pub finished: Option<(u64, How)>,
     pub error: Option<ErrorCode>,
     pub webhook: Option<Webhook>,
     pub removed: bool,
@@ -25,9 +32,21 @@ pub struct Expected {
     pub seen: Job,
 }
 
+/// Where a queued job is among those of its client and priority. The least is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Before those that were not given back.
+    First,
+    /// Behind those that joined the line earlier: the number of this entry.
+    Entry(usize),
+    /// Nowhere, because it is paused.
+    Paused,
+}
+
 /// The webhook of a job that has ended.
 pub struct Webhook {
-    pub place: Place,
+    pub due: Due,
+    /// All attempts to deliver it.
     pub attempts: Vec<DeliveryAttempt>,
     /// The ID and the latest token, once it was taken.
     pub taken: Option<(Uuid, u64)>,
@@ -36,18 +55,18 @@ pub struct Webhook {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    Due,
+pub enum Due {
+    Now,
+    /// It is being sent.
     Taken,
-    /// To be repeated later.
     Later,
-    /// Delivered or given up.
-    Over,
+    /// It is delivered or given up.
+    Never,
 }
 
 impl Expected {
-    /// A job that was just submitted.
-    pub fn new(client: usize, seen: Job) -> Expected {
+    /// A job that was just submitted. `entry`: its number in the line.
+    pub fn new(client: usize, entry: usize, seen: Job) -> Expected {
         Expected {
             client,
             state: State::Queued,
@@ -55,7 +74,9 @@ impl Expected {
             memory_factor: 1,
             token: 0,
             to_cancel: false,
-            given_back: false,
+            place: Place::Entry(entry),
+            lease_has_ended: false,
+            finished: None,
             error: None,
             webhook: None,
             removed: false,
@@ -81,28 +102,49 @@ impl Expected {
         self.is_in(State::Running) && self.token == token
     }
 
-    /// The place in the line of its client: of two jobs, the one with the lower rank is first.
-    pub fn rank(&self) -> (bool, bool) {
-        (self.seen.spec.priority == Priority::Low, !self.given_back)
+    /// Whether it runs, and the next sweep ends its lease.
+    pub fn is_lost_by_sweep(&self) -> bool {
+        self.is_in(State::Running) && self.lease_has_ended
     }
 
-    /// The state of its webhook; `None` before the end, without a webhook, and without a record.
-    pub fn place(&self) -> Option<Place> {
-        self.webhook.as_ref().filter(|_| !self.removed).map(|webhook| webhook.place)
+    /// Whether a worker may take it.
+    pub fn is_in_line(&self) -> bool {
+        self.is_in(State::Queued) && self.place != Place::Paused
+    }
+
+    /// The place in the line of its client: of two jobs, the one with the lower rank is first.
+    pub fn rank(&self) -> (bool, Place) {
+        (self.seen.spec.priority == Priority::Low, self.place)
+    }
+
+    /// When its webhook is due; `None` before the end, without a webhook, and without a record.
+    pub fn due(&self) -> Option<Due> {
+        self.webhook.as_ref().filter(|_| !self.removed).map(|webhook| webhook.due)
     }
 
     pub fn end(&mut self, state: State, error: Option<ErrorCode>) {
         assert!(!self.state.has_ended(), "it has ended before");
         (self.state, self.error) = (state, error);
         if self.seen.spec.webhook_url.is_some() {
-            let (place, attempts) = (Place::Due, Vec::new());
-            self.webhook = Some(Webhook { place, attempts, taken: None, redelivered: false });
+            let (due, attempts) = (Due::Now, Vec::new());
+            self.webhook = Some(Webhook { due, attempts, taken: None, redelivered: false });
         }
     }
 
-    pub fn take(&mut self, token: u64) {
-        (self.state, self.token, self.given_back) = (State::Running, token, false);
+    /// `is_brief`: whether the lease has ended by the end of this step.
+    pub fn take(&mut self, token: u64, is_brief: bool) {
+        (self.state, self.token, self.lease_has_ended) = (State::Running, token, is_brief);
         self.attempts += 1;
+    }
+
+    /// Ends a running job as its worker reports.
+    pub fn finish(&mut self, how: How) {
+        match how {
+            How::Succeeds => self.end(State::Succeeded, None),
+            How::Fails if !self.to_cancel => self.end(State::Failed, Some(ErrorCode::EmptyModel)),
+            How::Fails | How::IsCancelled => self.end(State::Cancelled, None),
+        }
+        self.finished = Some((self.token, how));
     }
 
     pub fn cancel(&mut self) {
@@ -119,11 +161,15 @@ impl Expected {
         if self.to_cancel {
             self.end(State::Cancelled, None);
         } else if is_second || is_last {
-            let is_memory = reason == GiveBack::OutOfMemory;
-            let code = if is_memory { ErrorCode::MemoryLimit } else { ErrorCode::EngineCrashed };
+            let code = match reason {
+                GiveBack::OutOfMemory => ErrorCode::MemoryLimit,
+                GiveBack::DiskFull => ErrorCode::DiskFull,
+                _ => ErrorCode::EngineCrashed,
+            };
             self.end(State::Failed, Some(code));
         } else {
-            (self.state, self.given_back) = (State::Queued, true);
+            self.state = State::Queued;
+            self.place = if reason.is_paused() { Place::Paused } else { Place::First };
             self.attempts -= u32::from(!reason.counts());
             self.memory_factor *= if reason == GiveBack::OutOfMemory { 2 } else { 1 };
         }
@@ -135,8 +181,12 @@ impl Expected {
         assert_eq!(job.error.as_ref().map(|error| error.code), self.error, "{job:?}");
         let result = (self.state == State::Succeeded).then(|| result_of(self.token));
         assert_eq!(job.result, result, "{job:?}");
-        let deliveries = self.webhook.as_ref().map(|webhook| webhook.attempts.as_slice());
-        assert_eq!(job.deliveries, deliveries.unwrap_or_default(), "{job:?}");
+        let attempts = self.webhook.as_ref().map(|webhook| webhook.attempts.as_slice()).unwrap_or_default();
+        let hidden = attempts.len().saturating_sub(MAX_DELIVERY_ATTEMPTS);
+        assert_eq!(job.deliveries, attempts[hidden..], "{job:?}");
+        // Each attempt to deliver is a change, but no event.
+        let last = job.events.last().map(|event| event.id + attempts.len() as u64);
+        assert_eq!(last, Some(job.version), "{job:?}");
         // The trait does not say whether an attempt counts that ended by cancelling the job.
         if self.state != State::Cancelled {
             assert_eq!(job.attempts, self.attempts, "{job:?}");
@@ -153,11 +203,22 @@ impl Expected {
 
 /// Checks a change of a record.
 pub fn check_change(before: &Job, now: &Job) {
-    assert!(now.version >= before.version, "{before:?}\n{now:?}");
-    // A request to cancel and an attempt to deliver may leave the version as it is.
-    let deliveries = now.deliveries.clone();
-    let same = Job { cancel_requested: now.cancel_requested, deliveries, ..before.clone() };
-    assert!(*now == same || now.version > before.version, "{before:?}\n{now:?}");
+    assert!(now == before || now.version > before.version, "{before:?}\n{now:?}");
     let unchanged = (before.id, &before.spec, before.created_at);
     assert_eq!((now.id, &now.spec, now.created_at), unchanged);
+    let Some(last) = now.events.last().filter(|last| last.id > before.version) else {
+        assert_eq!(
+            (now.state, now.expires_at, &now.events),
+            (before.state, before.expires_at, &before.events)
+        );
+        return;
+    };
+    // The time of a job begins anew when it is given back, unless its worker lacked something.
+    match last.reason {
+        _ if now.state.has_ended() => assert_eq!(now.expires_at, last.at.plus(TIGHT.ttl), "{now:?}"),
+        None | Some(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => {
+            assert_eq!(now.expires_at, before.expires_at, "{now:?}");
+        }
+        Some(_) => assert!(now.expires_at >= last.at.plus(TIGHT.ttl), "{now:?}"),
+    }
 }

@@ -1,19 +1,20 @@
 //! Takes steps, and compares each answer with the model.
 
-use meshgate::domain::{ErrorCode, Stage};
 use meshgate::jobs::{
-    Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Progress, Refusal, Removed, State,
-    Submission, Swept,
+    Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Refusal, Removed, State, Submission,
+    Swept,
 };
 use proptest::sample::Index;
 use uuid::Uuid;
 
-use super::expected::{Expected, check_change};
+use super::expected::{Expected, Place, check_change};
 use super::keys::{Answer, Keys};
 use super::step::{How, KeyUse, Pick, Step};
 use super::take::Served;
-use super::{CLIENTS, TIGHT};
-use crate::jobs::{AnyQueue, client, failure, file, hook, result_of, spec_of};
+use super::{CLIENTS, Handles, MOMENT, TIGHT};
+use crate::jobs::samples::{PROGRESS, client, failure, file, hook, result_of, spec_of};
+use crate::jobs::side::AnyQueue;
+use crate::jobs::steps::outlive;
 
 /// The expected content of a queue.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub struct Model {
     /// All deliveries that were taken, with the number of the job.
     pub deliveries: Vec<(usize, Delivery)>,
     pub served: [Served; CLIENTS],
+    /// How often a job joined the line of its client behind the others.
+    entries: usize,
     keys: Keys,
 }
 
@@ -37,9 +40,10 @@ fn key_of(of: usize, key: KeyUse) -> Key {
 }
 
 impl Model {
-    /// Takes a step; returns the number of the job whose record it may have changed.
-    pub async fn step(&mut self, queue: &AnyQueue, step: Step) -> Option<usize> {
-        match step {
+    /// Takes a step; returns the numbers of the jobs whose record it may have changed unseen.
+    pub async fn step(&mut self, handles: &Handles, step: Step) -> Vec<usize> {
+        let queue = &handles.queue;
+        let changed = match step {
             Step::Submit { client, priority, bytes, webhook, key } => {
                 let input = vec![file("a", bytes), file("b", 0)];
                 let spec =
@@ -58,26 +62,30 @@ impl Model {
                 self.keys.released(client, key);
                 None
             }
-            Step::Take => {
-                self.take(queue).await;
+            Step::Take { brief } => {
+                self.take(if brief { &handles.brief } else { queue }, brief).await;
                 None
             }
             Step::Renew { claim, progress } => self.renew(queue, claim, progress).await,
             Step::Finish { claim, how } => {
-                let (number, token) = self.claim(claim)?;
+                let Some((number, token)) = self.claim(claim) else { return Vec::new() };
                 self.finish(queue, number, token, how).await
             }
-            Step::GiveBack { claim, reason } => self.give_back(queue, claim, reason).await,
+            Step::GiveBack { claim, reason, brief } => {
+                return self.give_back(handles, claim, reason, brief).await;
+            }
             Step::Cancel { job } => {
-                self.cancel(queue, job).await;
+                let Some(number) = self.any_job(job) else { return Vec::new() };
+                self.cancel(queue, number).await;
                 None
             }
             Step::Remove { job } => {
                 self.remove(queue, job).await;
                 None
             }
-            Step::Sweep => {
-                assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+            Step::Sweep => return self.sweep(queue).await,
+            Step::ExtendLeases => {
+                self.extend_leases(queue).await;
                 None
             }
             Step::List { client, state, size } => {
@@ -91,23 +99,36 @@ impl Model {
             Step::RecordDeliveryAttempt { delivery, next } => {
                 self.record_delivery_attempt(queue, delivery, next).await
             }
+            Step::PostponeDelivery { delivery, pause } => {
+                self.postpone_delivery(queue, delivery, pause).await;
+                None
+            }
             Step::Redeliver { job } => self.redeliver(queue, job).await,
             Step::Reopen => {
                 self.keys.reopened();
                 None
             }
-        }
+        };
+        changed.into_iter().collect()
     }
 
     /// Ends all jobs that have not ended.
     pub async fn end_all(&mut self, queue: &AnyQueue) {
         loop {
-            self.take(queue).await;
-            self.check(queue, None).await;
+            self.take(queue, false).await;
+            self.check(queue, &[]).await;
             let Some(number) = self.jobs.iter().position(|job| job.is_in(State::Running)) else { break };
             let token = self.jobs[number].token;
-            let changed = self.finish(queue, number, token, How::Succeeds).await;
-            self.check(queue, changed).await;
+            self.finish(queue, number, token, How::Succeeds).await;
+            self.check(queue, &[number]).await;
+        }
+        // All that are left are paused, and would stay so for longer than the test takes.
+        for number in 0..self.jobs.len() {
+            if self.jobs[number].is_live() {
+                assert_eq!(self.jobs[number].place, Place::Paused);
+                self.cancel(queue, number).await;
+                self.check(queue, &[]).await;
+            }
         }
         assert!(!self.jobs.iter().any(Expected::is_live));
     }
@@ -164,7 +185,8 @@ impl Model {
         let answer = match queue.submit(new.clone()).await.unwrap() {
             Submission::New(job) => {
                 assert_eq!((job.id, &job.spec), (new.id, &new.spec));
-                self.jobs.push(Expected::new(client, job));
+                let entry = self.enter();
+                self.jobs.push(Expected::new(client, entry, job));
                 Answer::New
             }
             Submission::Replayed(job) => {
@@ -182,14 +204,15 @@ impl Model {
 
     async fn renew(&mut self, queue: &AnyQueue, claim: Pick, with_progress: bool) -> Option<usize> {
         let (number, token) = self.claim(claim)?;
-        let job = &self.jobs[number];
-        let progress = with_progress.then_some(Progress { stage: Stage::Packing, fraction: Some(0.5) });
+        let job = &mut self.jobs[number];
+        let progress = with_progress.then_some(PROGRESS);
         let expected = match (job.is_held(token), job.to_cancel) {
             (false, _) => Hold::Lost,
             (true, true) => Hold::Cancelled,
             (true, false) => Hold::Held,
         };
         assert_eq!(queue.renew(job.id(), token, progress).await.unwrap(), expected);
+        job.lease_has_ended &= expected == Hold::Lost;
         (expected != Hold::Lost && with_progress).then_some(number)
     }
 
@@ -201,32 +224,76 @@ impl Model {
             How::IsCancelled => End::Cancelled,
         };
         let is_held = job.is_held(token);
-        assert_eq!(queue.finish(job.id(), token, end).await.unwrap(), is_held);
+        let is_repeated = !job.removed && job.finished == Some((token, how));
+        assert_eq!(queue.finish(job.id(), token, end).await.unwrap(), is_held || is_repeated);
         if !is_held {
             return None;
         }
-        match how {
-            How::Succeeds => job.end(State::Succeeded, None),
-            How::Fails if !job.to_cancel => job.end(State::Failed, Some(ErrorCode::EmptyModel)),
-            How::Fails | How::IsCancelled => job.end(State::Cancelled, None),
-        }
+        job.finish(how);
         Some(number)
     }
 
-    async fn give_back(&mut self, queue: &AnyQueue, claim: Pick, reason: GiveBack) -> Option<usize> {
-        let (number, token) = self.claim(claim)?;
+    /// `brief`: a pause ends with this step.
+    async fn give_back(
+        &mut self,
+        handles: &Handles,
+        claim: Pick,
+        reason: GiveBack,
+        brief: bool,
+    ) -> Vec<usize> {
+        let Some((number, token)) = self.claim(claim) else { return Vec::new() };
         let job = &mut self.jobs[number];
         let is_held = job.is_held(token);
+        let queue = if brief { &handles.brief } else { &handles.queue };
         assert_eq!(queue.give_back(job.id(), token, reason).await.unwrap(), is_held);
         if !is_held {
-            return None;
+            return Vec::new();
         }
         job.give_back(reason);
-        Some(number)
+        let mut changed = vec![number];
+        if brief && job.is_in(State::Queued) && job.place == Place::Paused {
+            outlive(MOMENT).await;
+            // A sweep at the latest finds that the pause has ended.
+            changed.extend(self.sweep(&handles.queue).await);
+            let entry = self.enter();
+            self.jobs[number].place = Place::Entry(entry);
+        }
+        changed
     }
 
-    async fn cancel(&mut self, queue: &AnyQueue, index: Index) {
-        let Some(number) = self.any_job(index) else { return };
+    /// Sweeps: only leases have ended.
+    async fn sweep(&mut self, queue: &AnyQueue) -> Vec<usize> {
+        let (mut requeued, mut ended, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, job) in self.jobs.iter_mut().enumerate().filter(|(_, job)| job.is_lost_by_sweep()) {
+            job.give_back(GiveBack::WorkerLost);
+            let done = if job.state == State::Queued { &mut requeued } else { &mut ended };
+            done.push(job.id());
+            changed.push(number);
+        }
+        let mut swept = queue.sweep().await.unwrap();
+        for ids in [&mut requeued, &mut ended, &mut swept.requeued, &mut swept.ended] {
+            ids.sort_unstable();
+        }
+        assert_eq!(swept, Swept { requeued, ended, ..Swept::default() });
+        changed
+    }
+
+    async fn extend_leases(&mut self, queue: &AnyQueue) {
+        let mut extended = 0;
+        for job in self.jobs.iter_mut().filter(|job| job.is_lost_by_sweep()) {
+            job.lease_has_ended = false;
+            extended += 1;
+        }
+        assert_eq!(queue.extend_leases().await.unwrap(), extended);
+    }
+
+    /// The number of a new entry in a line.
+    fn enter(&mut self) -> usize {
+        self.entries += 1;
+        self.entries
+    }
+
+    async fn cancel(&mut self, queue: &AnyQueue, number: usize) {
         let job = &mut self.jobs[number];
         let answer = queue.cancel(job.id()).await.unwrap();
         assert_eq!(answer.is_some(), !job.removed);

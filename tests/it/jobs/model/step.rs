@@ -6,23 +6,26 @@ use meshgate::jobs::{GiveBack, NextAttempt, Priority, State};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::{CLIENTS, HOUR};
+use super::CLIENTS;
 
+/// `brief`: through the handle whose leases and pauses end with the step.
 #[derive(Debug, Clone)]
 pub enum Step {
     Submit { client: usize, priority: Priority, bytes: u64, webhook: bool, key: Option<KeyUse> },
     Reserve { client: usize, key: KeyUse },
     Release { client: usize, key: KeyUse },
-    Take,
+    Take { brief: bool },
     Renew { claim: Pick, progress: bool },
     Finish { claim: Pick, how: How },
-    GiveBack { claim: Pick, reason: GiveBack },
+    GiveBack { claim: Pick, reason: GiveBack, brief: bool },
     Cancel { job: Index },
     Remove { job: Index },
     Sweep,
+    ExtendLeases,
     List { client: usize, state: Option<State>, size: usize },
     TakeDelivery,
     RecordDeliveryAttempt { delivery: Pick, next: NextAttempt },
+    PostponeDelivery { delivery: Pick, pause: Duration },
     Redeliver { job: Index },
     Reopen,
 }
@@ -42,7 +45,8 @@ pub struct Pick {
     pub index: Index,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// How a worker finishes a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     Succeeds,
     Fails,
@@ -70,20 +74,25 @@ fn reason() -> impl Strategy<Value = GiveBack> {
         GiveBack::Stopping,
         GiveBack::EngineUnavailable,
         GiveBack::StoreUnavailable,
+        GiveBack::DiskFull,
         GiveBack::OutOfMemory,
-        GiveBack::WorkerLost,
     ])
 }
 
 fn next() -> impl Strategy<Value = NextAttempt> {
-    select(vec![NextAttempt::Never, NextAttempt::After(Duration::ZERO), NextAttempt::After(HOUR)])
+    prop_oneof![1 => Just(NextAttempt::Never), 2 => pause().prop_map(NextAttempt::After)]
+}
+
+/// A pause until a webhook is due: none, or one that outlives the test.
+fn pause() -> impl Strategy<Value = Duration> {
+    select(vec![Duration::ZERO, Duration::from_hours(1)])
 }
 
 /// A step of a client.
 fn of_client() -> impl Strategy<Value = Step> {
     let client = 0..CLIENTS;
     let submit =
-        (client.clone(), priority(), 1..20_u64, any::<bool>(), proptest::option::weighted(0.3, key()));
+        (client.clone(), priority(), 1..20_000_u64, any::<bool>(), proptest::option::weighted(0.3, key()));
     prop_oneof![
         9 => submit.prop_map(|(client, priority, bytes, webhook, key)| {
             Step::Submit { client, priority, bytes, webhook, key }
@@ -101,13 +110,16 @@ fn of_client() -> impl Strategy<Value = Step> {
 /// A step of a worker, or of the sender of webhooks.
 fn of_worker() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => Just(Step::Take),
+        8 => proptest::bool::weighted(0.2).prop_map(|brief| Step::Take { brief }),
         2 => (pick(), any::<bool>()).prop_map(|(claim, progress)| Step::Renew { claim, progress }),
         4 => (pick(), how()).prop_map(|(claim, how)| Step::Finish { claim, how }),
-        3 => (pick(), reason()).prop_map(|(claim, reason)| Step::GiveBack { claim, reason }),
+        3 => (pick(), reason(), any::<bool>())
+            .prop_map(|(claim, reason, brief)| Step::GiveBack { claim, reason, brief }),
         1 => Just(Step::Sweep),
+        1 => Just(Step::ExtendLeases),
         3 => Just(Step::TakeDelivery),
         3 => (pick(), next()).prop_map(|(delivery, next)| Step::RecordDeliveryAttempt { delivery, next }),
+        1 => (pick(), pause()).prop_map(|(delivery, pause)| Step::PostponeDelivery { delivery, pause }),
         1 => Just(Step::Reopen),
     ]
 }

@@ -3,10 +3,11 @@
 use meshgate::jobs::State;
 use uuid::Uuid;
 
-use super::CLIENTS;
-use super::expected::{Expected, check_change};
+use super::expected::{Expected, Place, check_change};
 use super::run::Model;
-use crate::jobs::AnyQueue;
+use super::{CLIENTS, MOMENT};
+use crate::jobs::side::AnyQueue;
+use crate::jobs::steps::{outlive, position};
 
 /// When a client was served.
 #[derive(Clone, Copy, Default)]
@@ -18,11 +19,11 @@ pub struct Served {
 }
 
 impl Model {
-    /// Takes the next job, if there is one.
-    pub async fn take(&mut self, queue: &AnyQueue) {
+    /// Takes the next job, if there is one. `is_brief`: whether `queue` leases it for a [`MOMENT`], which then passes.
+    pub async fn take(&mut self, queue: &AnyQueue, is_brief: bool) {
         let first = self.first_in_line(queue).await;
         let Some(claim) = queue.take("a worker").await.unwrap() else {
-            assert!(first.is_empty(), "nothing is taken, but {first:?} are queued");
+            assert!(first.is_empty(), "nothing is taken, but {first:?} are next");
             return;
         };
         assert!(first.contains(&claim.job.id), "{claim:?} is not one of {first:?}");
@@ -31,10 +32,13 @@ impl Model {
         let job = &mut self.jobs[number];
         assert!(claim.token > job.token, "{claim:?}");
         check_change(&job.seen, &claim.job);
-        job.take(claim.token);
+        job.take(claim.token, is_brief);
         job.seen = claim.job;
         self.claims.push((number, claim.token));
         self.served[job.client] = Served { latest: Some(self.claims.len()), may_be_forgotten: false };
+        if is_brief {
+            outlive(MOMENT).await;
+        }
     }
 
     /// Notes which clients have no job that is queued or running.
@@ -50,17 +54,21 @@ impl Model {
         let mut first = Vec::new();
         for client in 0..CLIENTS {
             let queued = self.jobs.iter().filter(|job| job.client == client && job.is_in(State::Queued));
-            let mut line: Vec<&Expected> = queued.collect();
-            // The sort is stable: jobs of equal rank stay in the order in which they were submitted.
+            let (mut line, paused): (Vec<&Expected>, Vec<&Expected>) =
+                queued.partition(|job| job.is_in_line());
+            for job in paused {
+                assert_eq!(position(queue, job.id()).await, None, "it is paused");
+            }
             line.sort_by_key(|job| job.rank());
             let mut positions = Vec::new();
             for (place, job) in line.iter().enumerate() {
-                let position = queue.position(job.id()).await.unwrap().expect("it is queued") as usize;
+                let found = position(queue, job.id()).await.expect("it has no position") as usize;
+                let is_exact = found == place + 1;
                 // The trait does not say in which order several jobs go that were given back.
-                let is_exact = position == place + 1;
-                assert!(is_exact || job.given_back && line[position - 1].rank() == job.rank(), "{position}");
-                positions.push(position);
-                if position == 1 {
+                let is_first = job.place == Place::First && line[found - 1].rank() == job.rank();
+                assert!(is_exact || is_first, "{found}");
+                positions.push(found);
+                if found == 1 {
                     first.push(job.id());
                 }
             }
@@ -76,13 +84,11 @@ impl Model {
             let jobs = self.jobs.iter().filter(|job| job.client == client && job.is_in(State::Running));
             jobs.count()
         };
-        let has_queued = |client: &usize| {
-            let mut jobs = self.jobs.iter();
-            jobs.any(|job| job.client == *client && job.is_in(State::Queued))
-        };
+        let is_in_line =
+            |client: &usize| self.jobs.iter().any(|job| job.client == *client && job.is_in_line());
         let served = self.served[client];
         let earliest = if served.may_be_forgotten { None } else { served.latest };
-        for other in (0..CLIENTS).filter(|other| *other != client).filter(has_queued) {
+        for other in (0..CLIENTS).filter(|other| *other != client).filter(is_in_line) {
             assert!(running(client) <= running(other), "client {client} has more running jobs than {other}");
             if running(client) == running(other) {
                 let latest = self.served[other].latest;

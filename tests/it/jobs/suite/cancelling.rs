@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use meshgate::domain::Stage;
-use meshgate::jobs::{End, GiveBack, Hold, Progress, State};
+use meshgate::jobs::{End, GiveBack, Hold, State};
 
-use crate::jobs::{
-    BRIEF, LIMITS, Side, failure, finish, give_back, record, result_of, spec_of, submit, succeed,
-    sweep_until, take, take_this,
-};
+use crate::jobs::check::{check_is_lost, record};
+use crate::jobs::samples::{PROGRESS, failure, result_of, spec_of};
+use crate::jobs::side::{LIMITS, Side};
+use crate::jobs::steps::{finish, give_back, position, submit, succeed, sweep_until, take, take_this};
 
 queues! {{
     a_queued_job_is_cancelled_at_once
     the_worker_of_a_running_job_learns_that_it_is_cancelled
     a_job_to_be_cancelled_ends_as_cancelled_however_it_ends
     a_job_to_be_cancelled_may_still_succeed
-    a_job_to_be_cancelled_is_cancelled_when_its_lease_ends
+    a_job_to_be_cancelled_is_cancelled_when_its_lease_is_lost
     a_job_to_be_cancelled_is_never_queued_again
     concurrent_take_and_cancel_agree
     concurrent_success_and_cancel_agree
@@ -28,7 +27,7 @@ async fn a_queued_job_is_cancelled_at_once(side: impl Side) {
     assert_eq!(cancelled, record(&queue, first.id).await);
     assert_eq!((cancelled.state, cancelled.attempts, cancelled.started_at), (State::Cancelled, 0, None));
     assert_eq!(Some(cancelled.expires_at), cancelled.ended_at.map(|at| at.plus(LIMITS.ttl)));
-    assert_eq!(queue.position(first.id).await.unwrap(), None);
+    assert_eq!(position(&queue, first.id).await, None);
     take_this(&queue, second.id).await;
     assert_eq!(queue.take("a worker").await.unwrap(), None);
     assert_eq!(queue.cancel(first.id).await.unwrap(), Some(cancelled));
@@ -43,9 +42,9 @@ async fn the_worker_of_a_running_job_learns_that_it_is_cancelled(side: impl Side
         let job = client.cancel(id).await.unwrap().unwrap();
         assert_eq!((job.state, job.cancel_requested), (State::Running, true));
         assert_eq!(record(&queue, id).await, job);
-        let progress = Progress { stage: Stage::Importing, fraction: None };
-        assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Cancelled);
-        assert_eq!(queue.renew(id, claim.token, Some(progress)).await.unwrap(), Hold::Cancelled);
+        for progress in [None, Some(PROGRESS)] {
+            assert_eq!(queue.renew(id, claim.token, progress).await.unwrap(), Hold::Cancelled);
+        }
     }
     assert!(finish(&queue, &claim, End::Cancelled).await);
     assert_eq!(record(&queue, id).await.state, State::Cancelled);
@@ -73,8 +72,8 @@ async fn a_job_to_be_cancelled_may_still_succeed(side: impl Side) {
     assert_eq!((job.state, job.result), (State::Succeeded, Some(result_of(claim.token))));
 }
 
-async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_ends(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_is_lost(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
     let id = submit(&queue, spec_of("a")).await.id;
     let claim = take(&brief).await;
     queue.cancel(id).await.unwrap().unwrap();
@@ -82,15 +81,18 @@ async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_ends(side: impl Side)
     assert_eq!((swept.ended, swept.requeued), (vec![id], vec![]));
     let job = record(&queue, id).await;
     assert_eq!((job.state, job.error.as_ref()), (State::Cancelled, None));
-    assert!(!finish(&queue, &claim, End::Succeeded(result_of(claim.token))).await);
-    assert_eq!(record(&queue, id).await, job);
+    check_is_lost(&queue, &claim).await;
 }
 
 async fn a_job_to_be_cancelled_is_never_queued_again(side: impl Side) {
     let queue = side.open().await;
-    for reason in
-        [GiveBack::Stopping, GiveBack::EngineUnavailable, GiveBack::StoreUnavailable, GiveBack::OutOfMemory]
-    {
+    for reason in [
+        GiveBack::Stopping,
+        GiveBack::EngineUnavailable,
+        GiveBack::StoreUnavailable,
+        GiveBack::DiskFull,
+        GiveBack::OutOfMemory,
+    ] {
         let id = submit(&queue, spec_of("a")).await.id;
         let claim = take_this(&queue, id).await;
         queue.cancel(id).await.unwrap().unwrap();

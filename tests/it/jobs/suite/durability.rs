@@ -1,34 +1,29 @@
-//! Restarts, calls that are given up half-way, and hints.
+//! Restarts, and calls that are given up half-way.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use meshgate::domain::Stage;
-use meshgate::jobs::job::Timestamp;
-use meshgate::jobs::{
-    Claim, DeliveryAttempt, End, GiveBack, Hint, Hold, Idempotency, Key, NewJob, NextAttempt, Progress,
-    State, Submission,
-};
-use tokio::sync::broadcast::error::RecvError;
+use meshgate::jobs::{End, GiveBack, Hold, Idempotency, Key, NewJob, NextAttempt, State, Submission};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::gateway::{LONG, PAUSE};
-use crate::jobs::ways::{Handles, Way};
-use crate::jobs::{
-    AnyQueue, BRIEF, LIMITS, Side, calling, client, failure, finish, give_back, new_job, record, result_of,
-    spec_of, submit, succeed, take, take_this,
+use crate::jobs::check::{check_is_lost, record};
+use crate::jobs::samples::{
+    JOB_BYTES, LATER, PROGRESS, calling, client, delivered, failed, new_job, result_of, spec_of,
 };
+use crate::jobs::side::{AnyQueue, LIMITS, Side};
+use crate::jobs::steps::{
+    due, finish, give_back, given_back, position, record_attempt, submit, succeed, take, take_this,
+};
+use crate::jobs::ways::{Handles, Way};
 
 queues! {{
     everything_outlives_the_process
     all_that_was_answered_is_there_after_a_restart
     submissions_given_up_half_way_are_whole_or_absent
     takes_and_ends_given_up_half_way_are_repeated
-    queued_jobs_are_hinted
-    changes_are_hinted
-    due_webhooks_are_hinted
 }}
 
 async fn everything_outlives_the_process(side: impl Side) {
@@ -45,34 +40,32 @@ async fn everything_outlives_the_process(side: impl Side) {
         way.end(&handles, id).await;
         ids.push(id);
     }
-    let delivery = queue.take_delivery().await.unwrap().unwrap();
-    let later = NextAttempt::After(Duration::from_hours(1));
-    let attempt = DeliveryAttempt { at: Timestamp(1), status: Some(500), error: Some("refused".to_owned()) };
-    assert!(queue.record_delivery_attempt(&delivery, attempt.clone(), later).await.unwrap());
-    let sending = queue.take_delivery().await.unwrap().unwrap();
-    ids.push(submit(&queue, spec_of("a")).await.id);
+    let delivery = due(&queue).await;
+    assert!(record_attempt(&queue, &delivery, failed(1), LATER).await);
+    let sending = due(&queue).await;
+    let paused = given_back(&queue, spec_of("c"), GiveBack::EngineUnavailable).await.job.id;
+    ids.extend([paused, submit(&queue, spec_of("a")).await.id]);
     let running = take(&queue).await;
-    let progress = Progress { stage: Stage::Processing, fraction: Some(0.1) };
-    queue.renew(running.job.id, running.token, Some(progress)).await.unwrap();
+    queue.renew(running.job.id, running.token, Some(PROGRESS)).await.unwrap();
     for name in ["b", "a", "a"] {
         ids.push(submit(&queue, spec_of(name)).await.id);
     }
     let first = ids[ids.len() - 3];
-    let given_back = take_this(&queue, first).await;
-    assert!(give_back(&queue, &given_back, GiveBack::OutOfMemory).await);
+    let requeued = take_this(&queue, first).await;
+    assert!(give_back(&queue, &requeued, GiveBack::OutOfMemory).await);
 
     let mut before = Vec::new();
     for id in &ids {
-        before.push((record(&queue, *id).await, queue.position(*id).await.unwrap()));
+        before.push((record(&queue, *id).await, position(&queue, *id).await));
     }
     let (stats, list) =
         (queue.stats().await.unwrap(), queue.list(&client("a"), None, None, 100).await.unwrap());
     drop((handles, queue));
 
     let queue = side.open().await;
-    for (job, position) in before {
+    for (job, place) in before {
         assert_eq!(record(&queue, job.id).await, job);
-        assert_eq!(queue.position(job.id).await.unwrap(), position);
+        assert_eq!(position(&queue, job.id).await, place);
     }
     assert_eq!(queue.stats().await.unwrap(), stats);
     assert_eq!(queue.list(&client("a"), None, None, 100).await.unwrap(), list);
@@ -80,18 +73,23 @@ async fn everything_outlives_the_process(side: impl Side) {
     let answer = queue.submit(again).await.unwrap();
     assert_eq!(answer, Submission::Replayed(record(&queue, ids[0]).await));
     assert_eq!(queue.renew(running.job.id, running.token, None).await.unwrap(), Hold::Held);
-    assert!(!finish(&queue, &given_back, End::Cancelled).await);
+    check_is_lost(&queue, &requeued).await;
     // Client b is next: it has no running job, and client a has one.
     let next = take_this(&queue, first).await;
-    assert!(next.token > given_back.token);
-    succeed(&queue, &running).await;
-    assert!(queue.record_delivery_attempt(&sending, attempt, NextAttempt::Never).await.unwrap());
-    let mut due = 0;
-    while queue.take_delivery().await.unwrap().is_some() {
-        due += 1;
+    assert!(next.token > requeued.token);
+    for claim in [running, next, take(&queue).await, take(&queue).await] {
+        succeed(&queue, &claim).await;
     }
-    // One of them is to be repeated later, and one is given up.
-    assert_eq!(due, Way::ALL.len() - 2);
+    // The pause goes on.
+    assert_eq!(queue.take("a worker").await.unwrap(), None);
+    assert_eq!(record(&queue, paused).await.state, State::Queued);
+    assert!(record_attempt(&queue, &sending, delivered(), NextAttempt::Never).await);
+    let mut number = 0;
+    while queue.take_delivery().await.unwrap().is_some() {
+        number += 1;
+    }
+    // One of them is to be repeated later, and one is delivered.
+    assert_eq!(number, Way::ALL.len() - 2);
 }
 
 async fn all_that_was_answered_is_there_after_a_restart(side: impl Side) {
@@ -143,11 +141,11 @@ async fn settled(queue: &AnyQueue, ids: &[Uuid], is_settled: impl Fn([u64; 6]) -
         let stats = queue.stats().await.unwrap();
         let counts = [listed.len() as u64, stats.jobs.iter().sum()];
         if counts == [there as u64; 2] && is_settled(stats.jobs) {
-            assert_eq!(stats.bytes, 10 * (stats.jobs[0] + stats.jobs[1]));
+            assert_eq!(stats.bytes, JOB_BYTES * (stats.jobs[0] + stats.jobs[1]));
             return there;
         }
         assert!(began.elapsed() < LONG, "{there} jobs, but {counts:?}: {stats:?}");
-        tokio::time::sleep(PAUSE).await;
+        sleep(PAUSE).await;
     }
 }
 
@@ -175,7 +173,7 @@ async fn submissions_given_up_half_way_are_whole_or_absent(side: impl Side) {
 }
 
 async fn takes_and_ends_given_up_half_way_are_repeated(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+    let (queue, brief) = side.open_pair().await;
     let mut ids = Vec::new();
     for _ in 0..40 {
         ids.push(submit(&queue, spec_of("a")).await.id);
@@ -190,108 +188,11 @@ async fn takes_and_ends_given_up_half_way_are_repeated(side: impl Side) {
         let end = End::Succeeded(result_of(claim.token));
         let call = queue.finish(claim.job.id, claim.token, end.clone());
         given_up(call, number * number / 2).await.transpose().unwrap();
-        finish(&queue, &claim, end).await;
+        assert!(finish(&queue, &claim, end).await);
         let job = record(&queue, claim.job.id).await;
         assert_eq!(job.result, Some(result_of(claim.token)));
         ids.retain(|id| *id != job.id);
     }
     assert!(ids.is_empty());
     assert_eq!(queue.stats().await.unwrap().jobs, [0, 0, 40, 0, 0, 0]);
-}
-
-/// Acts until the hint that `act` returns arrives. It may take several times, because hints may be lost.
-async fn until_hinted<T>(
-    queue: &AnyQueue,
-    prepare: impl AsyncFn(&AnyQueue) -> T,
-    act: impl AsyncFn(&AnyQueue, T) -> Hint,
-) {
-    let began = Instant::now();
-    loop {
-        let prepared = prepare(queue).await;
-        let mut hints = queue.hints();
-        let expected = act(queue, prepared).await;
-        let arrives = async {
-            loop {
-                match hints.recv().await {
-                    Ok(hint) if hint == expected => break,
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => panic!("nobody hints any more"),
-                }
-            }
-        };
-        if timeout(Duration::from_secs(2), arrives).await.is_ok() {
-            return;
-        }
-        assert!(began.elapsed() < LONG, "never: {expected:?}");
-    }
-}
-
-/// Makes a running job.
-async fn running(queue: &AnyQueue) -> Claim {
-    submit(queue, calling("a")).await;
-    take(queue).await
-}
-
-async fn queued_jobs_are_hinted(side: impl Side) {
-    let queue = side.open().await;
-    let nothing = async |_: &AnyQueue| ();
-    let submits = async |queue: &AnyQueue, ()| {
-        submit(queue, spec_of("a")).await;
-        Hint::Queued
-    };
-    until_hinted(&queue, nothing, submits).await;
-    let gives_back = async |queue: &AnyQueue, claim: Claim| {
-        assert!(give_back(queue, &claim, GiveBack::Stopping).await);
-        Hint::Queued
-    };
-    until_hinted(&queue, running, gives_back).await;
-}
-
-async fn changes_are_hinted(side: impl Side) {
-    let queue = side.open().await;
-    let queued = async |queue: &AnyQueue| submit(queue, spec_of("a")).await.id;
-    let takes = async |queue: &AnyQueue, _: Uuid| Hint::Changed(take(queue).await.job.id);
-    until_hinted(&queue, &queued, takes).await;
-    let cancels = async |queue: &AnyQueue, id: Uuid| {
-        queue.cancel(id).await.unwrap().unwrap();
-        Hint::Changed(id)
-    };
-    until_hinted(&queue, &queued, &cancels).await;
-    let asks_to_cancel = async |queue: &AnyQueue, claim: Claim| cancels(queue, claim.job.id).await;
-    until_hinted(&queue, running, asks_to_cancel).await;
-    let renews = async |queue: &AnyQueue, claim: Claim| {
-        let progress = Progress { stage: Stage::Packing, fraction: None };
-        assert_eq!(queue.renew(claim.job.id, claim.token, Some(progress)).await.unwrap(), Hold::Held);
-        Hint::Changed(claim.job.id)
-    };
-    until_hinted(&queue, running, renews).await;
-    let gives_back = async |queue: &AnyQueue, claim: Claim| {
-        assert!(give_back(queue, &claim, GiveBack::Stopping).await);
-        Hint::Changed(claim.job.id)
-    };
-    until_hinted(&queue, running, gives_back).await;
-    let ends = async |queue: &AnyQueue, claim: Claim| {
-        assert!(finish(queue, &claim, End::Failed(failure())).await);
-        Hint::Changed(claim.job.id)
-    };
-    until_hinted(&queue, running, ends).await;
-}
-
-async fn due_webhooks_are_hinted(side: impl Side) {
-    let queue = side.open().await;
-    let ends = async |queue: &AnyQueue, claim: Claim| {
-        succeed(queue, &claim).await;
-        Hint::Delivery
-    };
-    until_hinted(&queue, running, ends).await;
-    let ended = async |queue: &AnyQueue| {
-        let claim = running(queue).await;
-        succeed(queue, &claim).await;
-        claim.job.id
-    };
-    let repeats = async |queue: &AnyQueue, id: Uuid| {
-        assert!(queue.redeliver(id).await.unwrap());
-        Hint::Delivery
-    };
-    until_hinted(&queue, ended, repeats).await;
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use meshgate::jobs::{GiveBack, JobSpec, Priority};
+use meshgate::jobs::GiveBack;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use crate::jobs::{AnyQueue, Side, client, give_back, spec_of, submit, succeed, take, take_this};
+use crate::jobs::samples::{client, low, spec_of};
+use crate::jobs::side::{AnyQueue, Side};
+use crate::jobs::steps::{give_back, position, submit, succeed, take, take_this};
 
 queues! {{
     the_jobs_of_a_client_are_taken_in_order
@@ -19,14 +20,6 @@ queues! {{
     a_job_that_was_given_back_keeps_its_priority
     positions_count_the_jobs_that_are_waited_for
 }}
-
-fn low(name: &str) -> JobSpec {
-    JobSpec { priority: Priority::Low, ..spec_of(name) }
-}
-
-async fn position(queue: &AnyQueue, id: Uuid) -> Option<u64> {
-    queue.position(id).await.unwrap()
-}
 
 /// Takes jobs, and returns the names of their clients.
 async fn served(queue: &AnyQueue, jobs: usize) -> Vec<String> {

@@ -9,8 +9,11 @@ use meshgate::jobs::{Idempotency, JobSpec, Key, Limits, NewJob, Refusal, Reserva
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::jobs::check::record;
+use crate::jobs::samples::{client, spec_of};
+use crate::jobs::side::{AnyQueue, HELD, LIMITS, Side};
+use crate::jobs::steps::submit;
 use crate::jobs::ways::{Handles, Way};
-use crate::jobs::{AnyQueue, HELD, LIMITS, Side, client, record, spec_of, submit};
 
 queues! {{
     a_repeated_submission_returns_the_same_job

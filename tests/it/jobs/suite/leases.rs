@@ -1,92 +1,31 @@
-//! Workers that lose their jobs, and workers that give them back.
+//! Leases: who holds one, what ends it, and what becomes of the job then.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::domain::{ErrorCode, Stage};
+use meshgate::domain::ErrorCode;
 use meshgate::jobs::queue::MAX_ATTEMPTS;
-use meshgate::jobs::{Claim, End, GiveBack, Hold, Progress, State};
+use meshgate::jobs::{GiveBack, Hold, State, Swept};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::gateway::{LONG, PAUSE};
-use crate::jobs::{
-    AnyQueue, BRIEF, LIMITS, Side, failure, finish, give_back, lose, record, result_of, spec_of, submit,
-    succeed, sweep_until, take, take_this,
-};
+use crate::jobs::check::{check_failed, check_is_lost, record};
+use crate::jobs::samples::{PROGRESS, result_of, spec_of};
+use crate::jobs::side::{BRIEF, LIMITS, Side};
+use crate::jobs::steps::{give_back, lose, outlive, position, submit, succeed, sweep_until, take, take_this};
 
 queues! {{
-    a_lost_job_is_queued_again
-    a_lost_lease_has_no_effect
-    a_lease_is_lost_when_it_ends
     renewals_keep_a_lease
+    a_lease_that_has_ended_is_held_until_a_sweep
+    a_sweep_queues_a_job_whose_lease_has_ended
+    a_lease_that_a_sweep_has_ended_has_no_effect
     a_job_that_keeps_losing_its_worker_fails
-    attempts_without_a_fault_of_the_job_do_not_count
-    a_job_out_of_memory_gets_twice_as_much_once
-    lost_workers_and_lack_of_memory_count_together
     concurrent_sweeps_queue_a_lost_job_once
+    extended_leases_are_held_again
+    an_extended_lease_ends_without_renewal
 }}
-
-const NO_FAULT: [GiveBack; 3] = [GiveBack::Stopping, GiveBack::EngineUnavailable, GiveBack::StoreUnavailable];
-
-/// Checks that this claim is refused everywhere, and changes nothing.
-async fn check_is_lost(queue: &AnyQueue, claim: &Claim) {
-    let before = record(queue, claim.job.id).await;
-    let progress = Progress { stage: Stage::Packing, fraction: Some(0.5) };
-    for progress in [None, Some(progress)] {
-        assert_eq!(queue.renew(claim.job.id, claim.token, progress).await.unwrap(), Hold::Lost);
-    }
-    for end in [End::Succeeded(result_of(claim.token)), End::Failed(failure()), End::Cancelled] {
-        assert!(!finish(queue, claim, end).await);
-    }
-    for reason in NO_FAULT.into_iter().chain([GiveBack::OutOfMemory]) {
-        assert!(!give_back(queue, claim, reason).await);
-    }
-    assert_eq!(record(queue, claim.job.id).await, before);
-}
-
-async fn a_lost_job_is_queued_again(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
-    let id = submit(&queue, spec_of("a")).await.id;
-    let lost = take(&brief).await;
-    let swept = sweep_until(&queue, "it is queued again", |swept| !swept.requeued.is_empty()).await;
-    assert_eq!((swept.requeued, swept.ended), (vec![id], vec![]));
-    let job = record(&queue, id).await;
-    assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, 1, 1));
-    assert_eq!(job.events.last().and_then(|event| event.reason), Some(GiveBack::WorkerLost));
-    assert_eq!(queue.position(id).await.unwrap(), Some(1));
-
-    let claim = take_this(&queue, id).await;
-    assert!(claim.token > lost.token);
-    assert_eq!(claim.job.attempts, 2);
-    // Only the lease of the first worker has ended.
-    tokio::time::sleep(2 * BRIEF).await;
-    assert!(queue.sweep().await.unwrap().requeued.is_empty());
-    succeed(&queue, &claim).await;
-}
-
-async fn a_lost_lease_has_no_effect(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
-    let id = submit(&queue, spec_of("a")).await.id;
-    let lost = take(&brief).await;
-    lose(&queue, id).await;
-    check_is_lost(&brief, &lost).await;
-    let claim = take_this(&queue, id).await;
-    check_is_lost(&brief, &lost).await;
-    assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Held);
-    succeed(&queue, &claim).await;
-    check_is_lost(&brief, &lost).await;
-    assert_eq!(record(&queue, id).await.result, Some(result_of(claim.token)));
-}
-
-async fn a_lease_is_lost_when_it_ends(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
-    submit(&queue, spec_of("a")).await;
-    let claim = take(&brief).await;
-    // Nobody sweeps until the lease has ended; there is no event to wait for.
-    tokio::time::sleep(2 * BRIEF).await;
-    check_is_lost(&brief, &claim).await;
-}
 
 async fn renewals_keep_a_lease(side: impl Side) {
     // Longer than a busy machine pauses the test.
@@ -99,13 +38,74 @@ async fn renewals_keep_a_lease(side: impl Side) {
         assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Held);
         assert!(other.sweep().await.unwrap().requeued.is_empty());
         assert_eq!(other.take("another worker").await.unwrap(), None);
-        tokio::time::sleep(lease / 40).await;
+        sleep(lease / 40).await;
     }
     succeed(&queue, &claim).await;
 }
 
+async fn a_lease_that_has_ended_is_held_until_a_sweep(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let claim = take(&brief).await;
+    outlive(BRIEF).await;
+    assert_eq!(queue.take("another worker").await.unwrap(), None);
+    assert_eq!(brief.renew(id, claim.token, Some(PROGRESS)).await.unwrap(), Hold::Held);
+    assert_eq!(record(&queue, id).await.progress, Some(PROGRESS));
+    outlive(BRIEF).await;
+    assert!(give_back(&brief, &claim, GiveBack::Stopping).await);
+    assert_eq!(record(&queue, id).await.state, State::Queued);
+
+    let claim = take_this(&brief, id).await;
+    outlive(BRIEF).await;
+    // A renewal that comes so late is one like any other.
+    assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Held);
+    assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+    queue.cancel(id).await.unwrap().unwrap();
+    assert_eq!(brief.renew(id, claim.token, None).await.unwrap(), Hold::Cancelled);
+    outlive(BRIEF).await;
+    assert_eq!(brief.renew(id, claim.token, None).await.unwrap(), Hold::Cancelled);
+    outlive(BRIEF).await;
+    succeed(&brief, &claim).await;
+    assert_eq!(record(&queue, id).await.result, Some(result_of(claim.token)));
+    assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+}
+
+async fn a_sweep_queues_a_job_whose_lease_has_ended(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let lost = take(&brief).await;
+    let swept = sweep_until(&queue, "it is queued again", |swept| !swept.requeued.is_empty()).await;
+    assert_eq!((swept.requeued, swept.ended), (vec![id], vec![]));
+    let job = record(&queue, id).await;
+    assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, 1, 1));
+    assert_eq!(job.events.last().and_then(|event| event.reason), Some(GiveBack::WorkerLost));
+    assert_eq!(position(&queue, id).await, Some(1));
+
+    let claim = take_this(&queue, id).await;
+    assert!(claim.token > lost.token);
+    assert_eq!(claim.job.attempts, 2);
+    // Only the lease of the first worker has ended.
+    outlive(BRIEF).await;
+    assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+    succeed(&queue, &claim).await;
+}
+
+async fn a_lease_that_a_sweep_has_ended_has_no_effect(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let lost = take(&brief).await;
+    lose(&queue, id).await;
+    check_is_lost(&brief, &lost).await;
+    let claim = take_this(&queue, id).await;
+    check_is_lost(&brief, &lost).await;
+    assert_eq!(queue.renew(id, claim.token, None).await.unwrap(), Hold::Held);
+    succeed(&queue, &claim).await;
+    check_is_lost(&brief, &lost).await;
+    assert_eq!(record(&queue, id).await.result, Some(result_of(claim.token)));
+}
+
 async fn a_job_that_keeps_losing_its_worker_fails(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+    let (queue, brief) = side.open_pair().await;
     let id = submit(&queue, spec_of("a")).await.id;
     for attempt in 1..MAX_ATTEMPTS {
         assert_eq!(take_this(&brief, id).await.job.attempts, attempt);
@@ -116,69 +116,14 @@ async fn a_job_that_keeps_losing_its_worker_fails(side: impl Side) {
     let swept = sweep_until(&queue, "it fails", |swept| !swept.ended.is_empty()).await;
     assert_eq!((swept.ended, swept.requeued), (vec![id], vec![]));
     let job = record(&queue, id).await;
-    assert_eq!((job.state, job.attempts), (State::Failed, MAX_ATTEMPTS));
-    let error = job.error.unwrap();
-    assert_eq!(error.code, ErrorCode::EngineCrashed);
-    assert!(error.detail.len() > 10 && !error.detail.ends_with('.'), "{}", error.detail);
+    check_failed(&job, ErrorCode::EngineCrashed);
+    assert_eq!(job.attempts, MAX_ATTEMPTS);
     check_is_lost(&brief, &claim).await;
     assert_eq!(queue.take("a worker").await.unwrap(), None);
 }
 
-async fn attempts_without_a_fault_of_the_job_do_not_count(side: impl Side) {
-    let queue = side.open().await;
-    let id = submit(&queue, spec_of("a")).await.id;
-    let mut token = 0;
-    for reason in NO_FAULT.into_iter().cycle().take(2 * MAX_ATTEMPTS as usize) {
-        let claim = take_this(&queue, id).await;
-        assert!(claim.token > token);
-        token = claim.token;
-        assert_eq!((claim.job.attempts, claim.job.memory_factor), (1, 1));
-        assert!(give_back(&queue, &claim, reason).await);
-        let job = record(&queue, id).await;
-        assert_eq!((job.state, job.attempts), (State::Queued, 0));
-        assert_eq!(job.events.last().and_then(|event| event.reason), Some(reason));
-        check_is_lost(&queue, &claim).await;
-    }
-    succeed(&queue, &take(&queue).await).await;
-}
-
-async fn a_job_out_of_memory_gets_twice_as_much_once(side: impl Side) {
-    let queue = side.open().await;
-    let id = submit(&queue, spec_of("a")).await.id;
-    let claim = take(&queue).await;
-    assert!(give_back(&queue, &claim, GiveBack::OutOfMemory).await);
-    let job = record(&queue, id).await;
-    assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, 1, 2));
-    let claim = take(&queue).await;
-    assert_eq!((claim.job.attempts, claim.job.memory_factor), (2, 2));
-    assert!(give_back(&queue, &claim, GiveBack::OutOfMemory).await);
-    let job = record(&queue, id).await;
-    assert_eq!((job.state, job.attempts), (State::Failed, 2));
-    let error = job.error.unwrap();
-    assert_eq!(error.code, ErrorCode::MemoryLimit);
-    assert!(error.detail.len() > 10 && !error.detail.ends_with('.'), "{}", error.detail);
-    assert_eq!(queue.take("a worker").await.unwrap(), None);
-}
-
-async fn lost_workers_and_lack_of_memory_count_together(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
-    let id = submit(&queue, spec_of("a")).await.id;
-    for _ in 1..MAX_ATTEMPTS {
-        take_this(&brief, id).await;
-        lose(&queue, id).await;
-    }
-    let claim = take_this(&queue, id).await;
-    assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
-    let claim = take_this(&queue, id).await;
-    assert_eq!((claim.job.attempts, claim.job.memory_factor), (MAX_ATTEMPTS, 1));
-    assert!(give_back(&queue, &claim, GiveBack::OutOfMemory).await);
-    let job = record(&queue, id).await;
-    assert_eq!((job.state, job.attempts), (State::Failed, MAX_ATTEMPTS));
-    assert_eq!(job.error.map(|error| error.code), Some(ErrorCode::MemoryLimit));
-}
-
 async fn concurrent_sweeps_queue_a_lost_job_once(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+    let (queue, brief) = side.open_pair().await;
     for number in 0..40 {
         submit(&queue, spec_of(&format!("client {}", number % 3))).await;
         take(&brief).await;
@@ -192,7 +137,7 @@ async fn concurrent_sweeps_queue_a_lost_job_once(side: impl Side) {
         }
         requeued.extend(sweeps.join_all().await.concat());
         assert!(began.elapsed() < LONG);
-        tokio::time::sleep(PAUSE).await;
+        sleep(PAUSE).await;
     }
     assert_eq!((requeued.len(), requeued.iter().collect::<HashSet<_>>().len()), (40, 40));
     for id in requeued {
@@ -202,4 +147,40 @@ async fn concurrent_sweeps_queue_a_lost_job_once(side: impl Side) {
         take(&queue).await;
     }
     assert_eq!(queue.take("a worker").await.unwrap(), None);
+}
+
+async fn extended_leases_are_held_again(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    for _ in 0..4 {
+        submit(&queue, spec_of("a")).await;
+    }
+    let held = take(&queue).await;
+    let late = [take(&brief).await, take(&brief).await];
+    outlive(BRIEF).await;
+    // Only leases that have ended are extended.
+    assert_eq!(queue.extend_leases().await.unwrap(), 2);
+    assert_eq!(queue.extend_leases().await.unwrap(), 0);
+    assert_eq!(queue.sweep().await.unwrap(), Swept::default());
+    for claim in &late {
+        assert_eq!(record(&queue, claim.job.id).await, claim.job);
+        assert_eq!(queue.renew(claim.job.id, claim.token, None).await.unwrap(), Hold::Held);
+    }
+    for claim in late.iter().chain([&held]) {
+        succeed(&queue, claim).await;
+    }
+    assert_eq!(queue.stats().await.unwrap().jobs, [1, 0, 3, 0, 0, 0]);
+}
+
+async fn an_extended_lease_ends_without_renewal(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let claim = take(&brief).await;
+    outlive(BRIEF).await;
+    assert_eq!(brief.extend_leases().await.unwrap(), 1);
+    lose(&queue, id).await;
+    let job = record(&queue, id).await;
+    assert_eq!((job.state, job.attempts), (State::Queued, 1));
+    check_is_lost(&brief, &claim).await;
+    assert_eq!(brief.extend_leases().await.unwrap(), 0);
+    take_this(&queue, id).await;
 }

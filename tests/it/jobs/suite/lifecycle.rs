@@ -6,27 +6,23 @@ use std::sync::Arc;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{Client, Format, Options, Stage};
 use meshgate::jobs::job::MAX_EVENTS;
-use meshgate::jobs::{End, GiveBack, Hold, Job, JobSpec, Priority, Progress, State};
+use meshgate::jobs::{End, GiveBack, Hold, JobSpec, Priority, Progress, State};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::jobs::ways::{Handles, Way};
-use crate::jobs::{
-    LIMITS, Side, client, failure, file, finish, give_back, hook, record, result_of, spec_of, submit,
-    succeed, take, take_this,
-};
+use crate::jobs::check::record;
+use crate::jobs::samples::{PROGRESS, client, file, hook, result_of, spec_of};
+use crate::jobs::side::{LIMITS, Side};
+use crate::jobs::steps::{give_back, submit, succeed, take, take_this};
 
 queues! {{
     a_job_is_submitted_taken_and_finished
     every_field_of_a_job_is_kept
-    a_failed_job_has_its_error_and_no_result
     every_change_has_a_higher_version_and_an_event
     progress_replaces_the_progress_before_it
     only_the_latest_events_are_kept
-    end_states_never_change
     ids_without_a_record_are_not_found
     concurrent_takes_get_different_jobs
-    concurrent_ends_end_a_job_once
 }}
 
 async fn a_job_is_submitted_taken_and_finished(side: impl Side) {
@@ -104,15 +100,6 @@ async fn every_field_of_a_job_is_kept(side: impl Side) {
     }
 }
 
-async fn a_failed_job_has_its_error_and_no_result(side: impl Side) {
-    let queue = side.open().await;
-    let id = submit(&queue, spec_of("a")).await.id;
-    let claim = take(&queue).await;
-    assert!(finish(&queue, &claim, End::Failed(failure())).await);
-    let job = record(&queue, id).await;
-    assert_eq!((job.state, job.error, job.result), (State::Failed, Some(failure()), None));
-}
-
 async fn every_change_has_a_higher_version_and_an_event(side: impl Side) {
     let queue = side.open().await;
     let mut versions = vec![submit(&queue, spec_of("a")).await];
@@ -120,8 +107,7 @@ async fn every_change_has_a_higher_version_and_an_event(side: impl Side) {
     for reason in [GiveBack::Stopping, GiveBack::OutOfMemory] {
         let claim = take(&queue).await;
         versions.push(claim.job.clone());
-        let progress = Progress { stage: Stage::Processing, fraction: Some(0.5) };
-        queue.renew(id, claim.token, Some(progress)).await.unwrap();
+        queue.renew(id, claim.token, Some(PROGRESS)).await.unwrap();
         versions.push(record(&queue, id).await);
         assert!(give_back(&queue, &claim, reason).await);
         versions.push(record(&queue, id).await);
@@ -172,35 +158,11 @@ async fn only_the_latest_events_are_kept(side: impl Side) {
     let id = submit(&queue, spec_of("a")).await.id;
     for _ in 0..MAX_EVENTS {
         let claim = take_this(&queue, id).await;
-        assert!(give_back(&queue, &claim, GiveBack::StoreUnavailable).await);
+        assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
     }
     succeed(&queue, &take(&queue).await).await;
     let job = record(&queue, id).await;
     assert_eq!((job.events.len(), job.events[MAX_EVENTS - 2].state), (MAX_EVENTS, State::Running));
-}
-
-async fn end_states_never_change(side: impl Side) {
-    let handles = Handles::open(&side, LIMITS).await;
-    let queue = &handles.queue;
-    for way in Way::ALL {
-        let id = way.submit(&handles, spec_of("a")).await.id;
-        way.end(&handles, id).await;
-        let ended = record(queue, id).await;
-        assert_eq!(ended.state, way.state(), "{way:?}");
-        for token in 0..5 {
-            for end in [End::Succeeded(result_of(token)), End::Failed(failure()), End::Cancelled] {
-                assert!(!queue.finish(id, token, end).await.unwrap(), "{way:?}");
-            }
-            for reason in [GiveBack::Stopping, GiveBack::OutOfMemory] {
-                assert!(!queue.give_back(id, token, reason).await.unwrap(), "{way:?}");
-            }
-            let progress = Progress { stage: Stage::Packing, fraction: None };
-            assert_eq!(queue.renew(id, token, Some(progress)).await.unwrap(), Hold::Lost, "{way:?}");
-        }
-        assert_eq!(queue.cancel(id).await.unwrap().as_ref(), Some(&ended), "{way:?}");
-        assert_eq!(queue.take("a worker").await.unwrap(), None, "{way:?}");
-        assert_eq!(record(queue, id).await, ended, "{way:?}");
-    }
 }
 
 async fn ids_without_a_record_are_not_found(side: impl Side) {
@@ -239,37 +201,4 @@ async fn concurrent_takes_get_different_jobs(side: impl Side) {
     let taken: Vec<Uuid> = workers.join_all().await.concat();
     assert_eq!(taken.len(), 100);
     assert_eq!(taken.into_iter().collect::<HashSet<_>>(), submitted);
-}
-
-async fn concurrent_ends_end_a_job_once(side: impl Side) {
-    let handles = [side.open().await, side.open().await];
-    for _ in 0..20 {
-        submit(&handles[0], spec_of("a")).await;
-        let claim = take(&handles[0]).await;
-        let mut ends = JoinSet::new();
-        for number in 0..6 {
-            let (queue, claim) = (Arc::clone(&handles[number % 2]), claim.clone());
-            ends.spawn(async move {
-                let done = match number {
-                    0 | 1 => finish(&queue, &claim, End::Succeeded(result_of(claim.token))).await,
-                    2 | 3 => finish(&queue, &claim, End::Failed(failure())).await,
-                    _ => give_back(&queue, &claim, GiveBack::Stopping).await,
-                };
-                (number, done)
-            });
-        }
-        let ends = ends.join_all().await;
-        let done: Vec<usize> = ends.into_iter().filter(|(_, done)| *done).map(|(number, _)| number).collect();
-        assert_eq!(done.len(), 1, "{done:?}");
-        let job: Job = record(&handles[1], claim.job.id).await;
-        let expected = match done[0] {
-            0 | 1 => State::Succeeded,
-            2 | 3 => State::Failed,
-            _ => State::Queued,
-        };
-        assert_eq!(job.state, expected);
-        if expected == State::Queued {
-            succeed(&handles[0], &take_this(&handles[0], job.id).await).await;
-        }
-    }
 }

@@ -4,10 +4,11 @@ use meshgate::domain::Client;
 use meshgate::jobs::{Job, State, Stats};
 use uuid::Uuid;
 
+use crate::jobs::check::record;
+use crate::jobs::samples::{JOB_BYTES, calling, client, spec_of};
+use crate::jobs::side::{AnyQueue, LIMITS, Side};
+use crate::jobs::steps::{submit, succeed, take, take_this};
 use crate::jobs::ways::{Handles, Way};
-use crate::jobs::{
-    AnyQueue, LIMITS, Side, calling, client, record, spec_of, submit, succeed, take, take_this,
-};
 
 queues! {{
     a_client_lists_its_own_jobs_newest_first
@@ -137,15 +138,17 @@ async fn stats_count_jobs_by_state(side: impl Side) {
     let first = submit(queue, spec_of("a")).await;
     let second = submit(queue, spec_of("b")).await;
     jobs[0] = 2;
-    let expected = Stats { jobs, bytes: 20, oldest_queued_at: Some(first.created_at), deliveries };
+    let (bytes, oldest_queued_at) = (2 * JOB_BYTES, Some(first.created_at));
+    let expected = Stats { jobs, bytes, oldest_queued_at, deliveries };
     assert_eq!(queue.stats().await.unwrap(), expected);
     queue.cancel(first.id).await.unwrap().unwrap();
     (jobs[0], jobs[4]) = (1, jobs[4] + 1);
-    let expected = Stats { jobs, bytes: 10, oldest_queued_at: Some(second.created_at), deliveries };
+    let (bytes, oldest_queued_at) = (JOB_BYTES, Some(second.created_at));
+    let expected = Stats { jobs, bytes, oldest_queued_at, deliveries };
     assert_eq!(queue.stats().await.unwrap(), expected);
     let claim = take_this(queue, second.id).await;
     (jobs[0], jobs[1]) = (0, 1);
-    let expected = Stats { jobs, bytes: 10, oldest_queued_at: None, deliveries };
+    let expected = Stats { jobs, bytes, oldest_queued_at: None, deliveries };
     assert_eq!(side.open().await.stats().await.unwrap(), expected);
     succeed(queue, &claim).await;
     (jobs[1], jobs[2]) = (0, jobs[2] + 1);

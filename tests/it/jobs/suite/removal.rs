@@ -2,14 +2,18 @@
 
 use std::collections::HashSet;
 
-use meshgate::jobs::{End, GiveBack, Hold, Job, JobSpec, Limits, Removed, State, Swept};
+use meshgate::jobs::queue::KEPT_FOR_WEBHOOK;
+use meshgate::jobs::{End, GiveBack, Hold, Job, JobSpec, NextAttempt, Removed, State, Swept};
 use uuid::Uuid;
 
-use crate::jobs::ways::{Handles, Way};
-use crate::jobs::{
-    AnyQueue, BRIEF, HASTY, HELD, LIMITS, Side, client, file, finish, give_back, record, result_of, spec_of,
-    submit, succeed, sweep_until, take, take_this,
+use crate::jobs::check::record;
+use crate::jobs::samples::{LATER, client, delivered, failed, file, result_of, spec_of};
+use crate::jobs::side::{AnyQueue, HASTY, LIMITS, Side};
+use crate::jobs::steps::{
+    due, ended, finish, give_back, none_is_due, position, record_attempt, submit, succeed, sweep_until, take,
+    take_this,
 };
+use crate::jobs::ways::{Handles, Way};
 
 queues! {{
     a_removed_job_is_gone_whatever_its_state
@@ -19,6 +23,7 @@ queues! {{
     a_job_that_is_not_begun_expires
     a_job_that_runs_does_not_expire
     ended_jobs_are_removed_after_a_while
+    a_job_is_kept_while_its_webhook_is_not_delivered
     jobs_are_kept_for_their_time
 }}
 
@@ -26,7 +31,7 @@ queues! {{
 async fn check_is_gone(queue: &AnyQueue, job: &Job) {
     let (id, owner) = (job.id, &job.spec.client);
     assert_eq!(queue.job(id).await.unwrap(), None);
-    assert_eq!(queue.position(id).await.unwrap(), None);
+    assert_eq!(position(queue, id).await, None);
     assert_eq!(queue.unknown(&[id]).await.unwrap(), [id]);
     for state in [None, Some(State::Queued), Some(State::Running), Some(job.state)] {
         let page = queue.list(owner, state, None, 100).await.unwrap();
@@ -82,7 +87,7 @@ async fn the_worker_of_a_removed_job_loses_its_lease(side: impl Side) {
 }
 
 async fn a_removed_job_is_never_queued_again(side: impl Side) {
-    let (queue, brief) = (side.open().await, side.open_with(LIMITS, BRIEF).await);
+    let (queue, brief) = side.open_pair().await;
     let removed = submit(&queue, spec_of("a")).await;
     let lost = submit(&queue, spec_of("a")).await;
     take_this(&brief, removed.id).await;
@@ -118,7 +123,7 @@ async fn jobs_without_a_record_are_unknown(side: impl Side) {
 }
 
 async fn a_job_that_is_not_begun_expires(side: impl Side) {
-    let queue = side.open_with(Limits { ttl: HASTY, ..LIMITS }, HELD).await;
+    let queue = side.open_hasty().await;
     let job = submit(&queue, spec_of("a")).await;
     assert_eq!(job.expires_at, job.created_at.plus(HASTY));
     let swept = sweep_until(&queue, "it expires", |swept| !swept.expired.is_empty()).await;
@@ -128,14 +133,14 @@ async fn a_job_that_is_not_begun_expires(side: impl Side) {
     assert!(expired.ended_at >= Some(job.expires_at), "{expired:?}");
     assert_eq!(Some(expired.expires_at), expired.ended_at.map(|at| at.plus(HASTY)));
     assert_eq!(queue.take("a worker").await.unwrap(), None);
-    assert_eq!(queue.position(job.id).await.unwrap(), None);
+    assert_eq!(position(&queue, job.id).await, None);
     let swept = sweep_until(&queue, "it is removed", |swept| !swept.removed.is_empty()).await;
     assert_eq!(swept.removed, [Removed { id: job.id, files: 1, token: 0 }]);
     check_is_gone(&queue, &expired).await;
 }
 
 async fn a_job_that_runs_does_not_expire(side: impl Side) {
-    let queue = side.open_with(Limits { ttl: HASTY, ..LIMITS }, HELD).await;
+    let queue = side.open_hasty().await;
     let running = submit(&queue, spec_of("a")).await.id;
     let claim = take(&queue).await;
     let queued = submit(&queue, spec_of("a")).await.id;
@@ -150,7 +155,7 @@ async fn a_job_that_runs_does_not_expire(side: impl Side) {
 }
 
 async fn ended_jobs_are_removed_after_a_while(side: impl Side) {
-    let queue = side.open_with(Limits { ttl: HASTY, ..LIMITS }, HELD).await;
+    let queue = side.open_hasty().await;
     let mut expected = HashSet::new();
     for number in 0..30_usize {
         let input = vec![file("a", 1); 1 + number % 3];
@@ -175,6 +180,37 @@ async fn ended_jobs_are_removed_after_a_while(side: impl Side) {
     assert_eq!(queue.unknown(&ids).await.unwrap().len(), ids.len());
     assert_eq!(queue.stats().await.unwrap().jobs, [0; 6]);
     assert!(queue.list(&client("a"), None, None, 100).await.unwrap().jobs.is_empty());
+}
+
+async fn a_job_is_kept_while_its_webhook_is_not_delivered(side: impl Side) {
+    let queue = side.open_hasty().await;
+    let [to_repeat, to_send, given_up] = [ended(&queue).await, ended(&queue).await, ended(&queue).await];
+    let mut sending = Vec::new();
+    for _ in 0..3 {
+        let delivery = due(&queue).await;
+        let id = delivery.job.id;
+        if id == to_send.id {
+            sending.push(delivery);
+            continue;
+        }
+        let next = if id == given_up.id { NextAttempt::Never } else { LATER };
+        assert!(record_attempt(&queue, &delivery, failed(1), next).await);
+    }
+    // The others are as old.
+    let swept = sweep_until(&queue, "one is removed", |swept| !swept.removed.is_empty()).await;
+    assert_eq!(swept.removed.iter().map(|removed| removed.id).collect::<Vec<_>>(), [given_up.id]);
+    for job in [&to_repeat, &to_send] {
+        let kept = record(&queue, job.id).await;
+        assert_eq!((kept.state, &kept.events), (job.state, &job.events));
+        assert!(kept.expires_at >= job.expires_at.plus(KEPT_FOR_WEBHOOK), "{kept:?}");
+    }
+    // Both can still be delivered.
+    assert!(queue.redeliver(to_repeat.id).await.unwrap());
+    sending.push(due(&queue).await);
+    for delivery in &sending {
+        assert!(record_attempt(&queue, delivery, delivered(), NextAttempt::Never).await);
+    }
+    assert!(none_is_due(&queue).await);
 }
 
 async fn jobs_are_kept_for_their_time(side: impl Side) {
