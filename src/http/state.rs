@@ -1,7 +1,7 @@
 //! The state that all requests share.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
 
@@ -73,7 +73,7 @@ impl Gateway {
         let limits = crate::intake::ModelLimits::default();
         let stored = crate::config::Storage {
             location: None,
-            ttl: Duration::from_hours(1),
+            ttl: std::time::Duration::from_hours(1),
             max_bytes: 1 << 20,
             presign: false,
         };

@@ -342,7 +342,7 @@ mod tests {
             assert_eq!(spec(&[("a", bytes)]).bytes(), 4097);
         }
         assert_eq!(spec(&[("a", 4097)]).bytes(), 4098);
-        assert_eq!(spec(&[("", 0); 1000]).bytes(), 4_096_000);
+        assert_eq!(spec(&vec![("", 0); 1000]).bytes(), 4_096_000);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::jobs::check::record;
-use crate::jobs::samples::{client, spec_of};
+use crate::jobs::samples::{JOB_BYTES, client, spec_of};
 use crate::jobs::side::{AnyQueue, HELD, LIMITS, Side};
 use crate::jobs::steps::submit;
 use crate::jobs::ways::{Handles, Way};
@@ -129,8 +129,8 @@ async fn a_replay_needs_no_room(side: impl Side) {
     for limits in [
         Limits { jobs: 1, ..LIMITS },
         Limits { client_jobs: 1, ..LIMITS },
-        Limits { bytes: 10, ..LIMITS },
-        Limits { client_bytes: 10, ..LIMITS },
+        Limits { bytes: JOB_BYTES, ..LIMITS },
+        Limits { client_bytes: JOB_BYTES, ..LIMITS },
     ] {
         let queue = side.open_with(limits, HELD).await;
         let key = key(&Uuid::now_v7().to_string());

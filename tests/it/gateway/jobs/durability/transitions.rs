@@ -101,7 +101,9 @@ async fn a_lost_child_or_zygote_costs_no_job(cluster: Cluster) {
         let job = gateway.submit("output_format=glb&filename=a.bvh", motion()).await;
         let child = worker.child().await;
         let lost = if lose_zygote { worker.zygotes() } else { vec![child] };
-        lost.iter().for_each(|pid| send(*pid, Signal::KILL));
+        for pid in lost {
+            send(pid, Signal::KILL);
+        }
         let job = gateway.succeeded(&job).await;
         assert!(!alive(child), "{job}");
     }

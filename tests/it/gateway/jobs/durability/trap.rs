@@ -72,7 +72,7 @@ impl Cluster {
         match moment {
             Moment::BeforeRecord => until("the model is stored", || !self.objects("model").is_empty()),
             Moment::AfterRecord => {
-                until("it is recorded", || ["queued", "running", "succeeded"].into_iter().any(counts))
+                until("it is recorded", || ["queued", "running", "succeeded"].into_iter().any(counts));
             }
             Moment::AfterTake => until("it is taken", || counts("running")),
             Moment::BeforeEnd => {
