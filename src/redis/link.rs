@@ -75,8 +75,9 @@ pub async fn connect(client: &Client, terms: &Terms) -> Result<MultiplexedConnec
         // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        in_time(terms.answer_within, probe(&mut connection, terms)).await?;
+        // Before the probe, which a cluster or a Sentinel answers with an error that says less.
         in_time(terms.answer_within, check(&mut connection, terms)).await?.map_err(Error::Unsuitable)?;
+        in_time(terms.answer_within, probe(&mut connection, terms)).await?;
         Ok(connection)
     };
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))

@@ -22,6 +22,7 @@
 mod clock;
 mod connection;
 mod deliveries;
+mod examine;
 mod keys;
 mod queries;
 mod reader;
@@ -47,6 +48,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
 use clock::Clock;
+pub use examine::examine_file;
 use reader::Query;
 use step::{Context, Step};
 use writer::{Call, Command};
