@@ -39,7 +39,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_meshgate");
 /// Pause between two polls.
 pub const PAUSE: Duration = Duration::from_millis(5);
 
-/// A running `meshgate serve`; killed when dropped.
+/// A running `meshgate serve` or `meshgate worker`; killed when dropped.
 pub struct Gateway {
     process: Child,
     /// `http://127.0.0.1:PORT`
@@ -65,12 +65,26 @@ impl Gateway {
         Gateway::start_by(command, variables)
     }
 
+    /// Starts a worker with these variables in addition to the usual ones, and waits until the engine is warm.
+    pub fn start_worker(variables: &[(&str, &str)]) -> Gateway {
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("worker");
+        let worker = Gateway::start_process(command, variables);
+        worker.wait_for("the engine is warm");
+        worker
+    }
+
     /// Like [`Gateway::start_cold`], with `command`, which runs the program with the arguments that are appended.
     fn start_by(mut command: Command, variables: &[(&str, &str)]) -> Gateway {
+        command.arg("serve");
+        Gateway::start_process(command, variables)
+    }
+
+    /// Starts a process, and waits until it listens.
+    fn start_process(mut command: Command, variables: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         command
-            .arg("serve")
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             .envs(variables.iter().copied())
