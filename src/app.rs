@@ -12,16 +12,21 @@ use crate::domain::ConversionError;
 use crate::executor::local::locate::{self, EngineCandidates};
 use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
+use crate::executor::{Executor, NoExecutor};
 use crate::fs::open::{make_private, try_file};
 use crate::intake::ModelLimits;
 use crate::jobs::{self, Jobs, Queue, RedisQueue, SqliteQueue};
 use crate::metrics::Metrics;
-use crate::redis::Redis;
+use crate::redis::{self, Redis};
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
+/// The error of a conversion that needs Blender, in a process that never starts it.
+const NO_ENGINE: &str =
+    "this gateway runs no engine; submit a job with POST /v1/jobs, or add the header Prefer: respond-async";
+
 /// Builds the converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that
-/// needs it.
+/// needs it; without slots, never.
 ///
 /// # Errors
 /// The error of opening the work folder.
@@ -31,8 +36,13 @@ pub fn converter(
     settings: &Engine,
 ) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
-    let engine = engine(&work, settings).map(|settings| local::Settings { workers, ..settings });
-    let executor = Arc::new(LocalExecutor::new(engine));
+    let engine = engine(&work, settings);
+    let executor: Arc<dyn Executor> = if workers == 0 {
+        let installed = engine.ok().and_then(|settings| settings.engine.installed());
+        Arc::new(NoExecutor::new(NO_ENGINE, installed))
+    } else {
+        Arc::new(LocalExecutor::new(engine.map(|settings| local::Settings { workers, ..settings })))
+    };
     Ok(Converter::new(executor, work, limits(settings), admission))
 }
 
@@ -129,23 +139,42 @@ pub async fn jobs(
     storage: &Storage,
     spool: &Path,
 ) -> Result<(Jobs, Option<Redis>), String> {
-    let limits = jobs::Limits {
-        jobs: config.max_jobs,
-        client_jobs: config.max_jobs / 2,
-        bytes: config.max_bytes,
-        client_bytes: config.max_bytes / 2,
-        ttl: config.ttl,
-    };
+    let limits = job_limits(config);
     let jobs_in = |queue: Arc<dyn Queue>| Jobs::new(queue, storage.clone(), spool.to_owned(), config.ttl);
     if let Some(redis) = &config.redis {
         let queue = RedisQueue::open(redis, limits, config.allow_volatile).await?;
         let redis = queue.redis().clone();
         return Ok((jobs_in(Arc::new(queue)), Some(redis)));
     }
-    let base = data_dir(engine).unwrap_or_else(own_temporary);
+    let base = data_folder(engine);
     make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
-    let queue = SqliteQueue::open(&base.join("jobs.sqlite"), limits)?;
+    let queue = SqliteQueue::open(&jobs_file(engine), limits)?;
     Ok((jobs_in(Arc::new(queue)), None))
+}
+
+/// Checks what keeps the jobs, as a server does at its start, and describes it. Makes nothing.
+///
+/// # Errors
+/// Why jobs cannot be kept.
+pub async fn examine_jobs(config: &config::Jobs, engine: &Engine) -> Result<String, String> {
+    let Some(redis) = &config.redis else { return jobs::examine_file(&jobs_file(engine)) };
+    // Says why this Redis is not fit, before the second check says how it answers.
+    drop(RedisQueue::open(redis, job_limits(config), config.allow_volatile).await?);
+    redis::examine(redis).await
+}
+
+fn job_limits(config: &config::Jobs) -> jobs::Limits {
+    jobs::Limits {
+        jobs: config.max_jobs,
+        client_jobs: config.max_jobs / 2,
+        bytes: config.max_bytes,
+        client_bytes: config.max_bytes / 2,
+        ttl: config.ttl,
+    }
+}
+
+fn jobs_file(engine: &Engine) -> PathBuf {
+    data_folder(engine).join("jobs.sqlite")
 }
 
 /// The base of work folders: below `DATA_DIR`, else in the user's cache folder, else in the temporary folder.
@@ -155,7 +184,26 @@ pub fn work_base(settings: &Engine) -> PathBuf {
 
 /// The folder of results unless `STORAGE_URL` is set: beside the work folders.
 fn store_base(settings: &Engine) -> PathBuf {
-    data_dir(settings).unwrap_or_else(own_temporary).join("store")
+    data_folder(settings).join("store")
+}
+
+/// The folder of everything that is kept: `DATA_DIR`, else in the user's cache folder, else in the temporary folder.
+pub fn data_folder(settings: &Engine) -> PathBuf {
+    data_dir(settings).unwrap_or_else(own_temporary)
+}
+
+/// Returns the same folder if it does not survive a restart of the machine: in the temporary folder, or in memory.
+pub fn volatile_data_folder(settings: &Engine) -> Option<PathBuf> {
+    let folder = data_folder(settings);
+    (data_dir(settings).is_none() || is_in_memory(&folder)).then_some(folder)
+}
+
+/// Whether a folder lies in a file system in memory. If it is not there, the closest one above it counts.
+fn is_in_memory(folder: &Path) -> bool {
+    // From `linux/magic.h`.
+    const TMPFS: u64 = 0x0102_1994;
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    rustix::fs::statfs(there).is_ok_and(|system| system.f_type as u64 == TMPFS)
 }
 
 fn data_dir(settings: &Engine) -> Option<PathBuf> {

@@ -9,7 +9,7 @@ use super::humanize;
 use super::output::say;
 use super::setting_flags::EngineArgs;
 use crate::app;
-use crate::config::{Engine, Redis, Storage};
+use crate::config::{Engine, Jobs, Redis, Storage};
 use crate::executor::local::Blender;
 use crate::executor::workdir::WorkDir;
 use crate::redis;
@@ -17,7 +17,7 @@ use crate::redis;
 /// Least free space that passes, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
-/// Check this machine: engine, sandbox, disk, store, and Redis if set. Exit code 1 if a check fails.
+/// Check this machine: engine, sandbox, disk, store, jobs, and Redis if set. Exit code 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -32,8 +32,9 @@ type Finding = Result<String, String>;
 /// # Errors
 /// When standard output is closed. A failed check is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (settings, storage, redis) =
-        args.engine.check(|reader| (Engine::read(reader), Storage::read(reader), Redis::read(reader)))?;
+    let (settings, storage, redis, jobs) = args.engine.check(|reader| {
+        (Engine::read(reader), Storage::read(reader), Redis::read(reader), Jobs::read(reader))
+    })?;
     let storage = app::storage(&storage, &settings).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
@@ -53,6 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(redis) = redis {
         report("redis", runtime.block_on(redis::examine(&redis)))?;
     }
+    report("jobs", runtime.block_on(app::examine_jobs(&jobs, &settings)))?;
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 

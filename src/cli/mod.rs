@@ -12,8 +12,10 @@ mod logging;
 mod output;
 mod schema;
 mod serve;
+mod service;
 mod setting_flags;
 mod table;
+mod worker;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -33,6 +35,7 @@ Examples:
   meshgate convert duck.fbx -o duck.glb          one file
   meshgate convert models -o out --to glb,usdz   a folder and its subfolders
   meshgate serve                                 the same over HTTP
+  meshgate worker                                run jobs of that server, also on other machines
   meshgate formats                               what converts to what
   meshgate doctor                                is this machine ready?";
 
@@ -48,6 +51,7 @@ struct Cli {
 enum Command {
     Convert(convert::Args),
     Serve(serve::Args),
+    Worker(worker::Args),
     Formats(formats::Args),
     Doctor(doctor::Args),
     Healthcheck(healthcheck::Args),
@@ -99,14 +103,15 @@ fn usage_error(error: &clap::Error) -> Option<String> {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     match command {
-        // `serve` starts its own log, as configured.
-        Command::Serve(_) => {}
+        // They start their own log, as configured.
+        Command::Serve(_) | Command::Worker(_) => {}
         Command::Convert(_) => logging::start(logging::WARNINGS, &bars)?,
         _ => logging::start(logging::NOTHING, &bars)?,
     }
     match command {
         Command::Convert(args) => convert::run(args, bars),
         Command::Serve(args) => serve::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Formats(args) => formats::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

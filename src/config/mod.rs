@@ -36,7 +36,7 @@ pub use webhooks::{WebhookAllow, WebhookSecret};
 
 use crate::domain::SandboxMode;
 
-/// The configuration of `meshgate serve`.
+/// The configuration of `meshgate serve` and `meshgate worker`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub engine: Engine,
@@ -77,7 +77,7 @@ pub struct Server {
     pub bind: SocketAddr,
     /// The separate address of `/metrics`; `None`: it is served at `bind`.
     pub metrics: Option<SocketAddr>,
-    /// Conversions at a time.
+    /// Conversions at a time; 0: this process runs none.
     pub workers: usize,
     /// Conversions that may be queued.
     pub queue_limit: usize,
@@ -205,8 +205,7 @@ impl Server {
                 "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to serve both there",
             );
         }
-        let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
-        let workers = workers.unwrap_or_else(|| reader.default(&settings::WORKERS));
+        let workers = reader.read(&settings::WORKERS);
         let max_file_size = reader.read(&settings::MAX_FILE_SIZE);
         let max_uploads_size = reader.given(&settings::MAX_UPLOADS_SIZE);
         // A single client may use half of it.

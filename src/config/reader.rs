@@ -56,18 +56,12 @@ impl<'a> Reader<'a> {
 
     /// Returns the value if it is set and valid; notes a mistake if it is wrong.
     pub fn given<T>(&mut self, setting: &Setting<T>) -> Option<T> {
-        self.given_if(setting, |_| true)
-    }
-
-    /// Like [`Reader::given`], for a setting with a further condition.
-    pub fn given_if<T>(&mut self, setting: &Setting<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         #[cfg(test)]
         self.asked.push(setting.info.name);
         let given = self.found(self.sources.get(&setting.info))?;
         let text = given.value.text();
         let wrong = match (setting.parse)(text) {
-            Ok(value) if fits(&value) => return Some(value),
-            Ok(_) => InvalidValue::Value,
+            Ok(value) => return Some(value),
             Err(wrong) => wrong,
         };
         let detail = match wrong {

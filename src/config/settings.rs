@@ -175,10 +175,9 @@ settings! {
     ["Conversions"]
     WORKERS: usize {
         alias: "GUNICORN_WORKERS",
-        // For `convert`, 0 means one for each processor.
-        takes: "a number from 1 to 256",
+        takes: "a number from 0 to 256",
         default: Value("2"),
-        help: "conversions at a time",
+        help: "conversions at a time; 0 is none, for a gateway whose jobs are run by `meshgate worker`",
         parse: |value| values::number(value, 0..=256),
     }
     QUEUE_LIMIT: usize {

@@ -229,10 +229,12 @@ fn overlapping_bind_and_metrics_addresses_are_refused() {
 }
 
 #[test]
-fn zero_workers_are_refused() {
-    assert_eq!(wrong(&[("WORKERS", "0")]), ["WORKERS takes a number from 1 to 256, not \"0\""]);
-    let lines = wrong(&[("GUNICORN_WORKERS", "0")]);
-    assert_eq!(lines, ["GUNICORN_WORKERS takes a number from 1 to 256, not \"0\""]);
+fn zero_workers_are_none() {
+    for name in ["WORKERS", "GUNICORN_WORKERS"] {
+        let server = load(&[(name, "0")]).server;
+        assert_eq!((server.workers, server.queue_limit), (0, 0));
+    }
+    assert_eq!(wrong(&[("WORKERS", "-1")]), ["WORKERS takes a number from 0 to 256, not \"-1\""]);
 }
 
 #[test]

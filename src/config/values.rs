@@ -318,7 +318,7 @@ impl Eq for Secret {}
 /// The URL of a Redis. Errors do not quote it, since it may hold a password.
 pub fn redis_url(value: &OsStr) -> Result<Secret, InvalidValue> {
     let text = text(value)?;
-    let info: ConnectionInfo = text.parse().map_err(|_| InvalidValue::Value)?;
+    let info: ConnectionInfo = text.parse().map_err(|_| not_a_redis(text))?;
     if info.redis_settings().db() < 0 {
         return Err(InvalidValue::Value);
     }
@@ -327,6 +327,22 @@ pub fn redis_url(value: &OsStr) -> Result<Secret, InvalidValue> {
         return Err(InvalidValue::because(why));
     }
     Ok(Secret::new(text.to_owned()))
+}
+
+/// Says why a URL is not that of a Redis, if it is one of several that belong together.
+fn not_a_redis(text: &str) -> InvalidValue {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let has = |word: &str| scheme.to_ascii_lowercase().contains(word);
+    // A comma of a password comes before the last @.
+    let hosts = rest.rsplit('@').next().and_then(|rest| rest.split('/').next());
+    if has("sentinel") {
+        let why = "Sentinel is not supported; name an address that always leads to the master";
+        return InvalidValue::because(why);
+    }
+    if has("cluster") || hosts.is_some_and(|hosts| hosts.contains(',')) {
+        return InvalidValue::because("several servers and clusters are not supported; name one Redis");
+    }
+    InvalidValue::Value
 }
 
 pub fn secret(value: &OsStr) -> Result<Secret, InvalidValue> {

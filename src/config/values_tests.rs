@@ -209,6 +209,16 @@ fn invalid_redis_urls_are_refused() {
     ] {
         assert_eq!(redis_url(OsStr::new(text)), Err(InvalidValue::Value), "{text}");
     }
+    for (text, expected) in [
+        ("redis+sentinel://:hunter22@a:26379,b:26379/mymaster", "Sentinel is not supported"),
+        ("rediss-sentinel://a:26379", "Sentinel is not supported"),
+        ("redis+cluster://:hunter22@a:6379", "clusters are not supported"),
+        ("redis-cluster://a", "clusters are not supported"),
+        ("redis://:hunter22@a:6379,b:6379/0", "several servers"),
+    ] {
+        let Err(InvalidValue::Because(why)) = redis_url(OsStr::new(text)) else { panic!("{text}") };
+        assert!(why.contains(expected) && !why.contains("hunter"), "{text}: {why}");
+    }
     let insecure = redis_url(OsStr::new("rediss://:secret@cache#insecure"));
     assert!(matches!(insecure, Err(InvalidValue::Because(why)) if !why.contains("cache")));
 }

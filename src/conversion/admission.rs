@@ -57,7 +57,6 @@ pub struct QueuePlace {
 impl Admission {
     /// `workers` may run, and at most `waiting` may wait.
     pub fn new(workers: usize, waiting: usize) -> Self {
-        let workers = workers.max(1);
         Self { workers, capacity: workers.saturating_add(waiting), queue: Arc::default() }
     }
 
@@ -134,7 +133,7 @@ impl Admission {
     pub fn retry_after(&self) -> Duration {
         let queue = lock(&self.queue);
         let average = queue.average.unwrap_or_default().as_secs_f64();
-        let seconds = average * (queue.inside + queue.jobs) as f64 / self.workers as f64;
+        let seconds = average * (queue.inside + queue.jobs) as f64 / self.workers.max(1) as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
@@ -284,6 +283,15 @@ mod tests {
         a.iter().for_each(QueuePlace::work);
         assert!(enter(&admission, "b").is_err());
         assert!(!a.iter().any(is_taken_over));
+    }
+
+    #[test]
+    fn without_workers_nothing_is_idle_or_full() {
+        let admission = Admission::unbounded(0);
+        assert_eq!(admission.workers(), 0);
+        let _place = enter(&admission, "a").unwrap();
+        assert!(!admission.has_idle_worker() && !admission.is_full());
+        assert_eq!(admission.retry_after(), Duration::from_secs(1));
     }
 
     #[test]

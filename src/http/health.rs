@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::state::{Gateway, Shared};
+use super::state::{Gateway, Role, Shared};
 use crate::executor::Status as EngineStatus;
 use crate::redis;
 
@@ -35,6 +35,7 @@ pub struct Readiness {
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Checks {
+    /// `none`: this process starts no engine (`WORKERS` is 0).
     engine: &'static str,
     accepting: &'static str,
     /// State of the result store. Does not affect readiness: conversions work without the store.
@@ -42,37 +43,55 @@ struct Checks {
     /// Present only if Redis is configured. Does not affect readiness: without Redis, the process uses its own state.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
-    /// State of the Redis that keeps jobs. Present only if one is configured for them. Does not affect readiness:
-    /// conversions work without it.
+    /// State of the Redis that keeps jobs. Present only if one is configured for them. Affects the readiness of workers
+    /// only: conversions work without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs: Option<&'static str>,
+}
+
+impl Checks {
+    fn of(gateway: &Gateway, engine: &EngineStatus) -> Self {
+        Self {
+            engine: engine_status(gateway, engine),
+            accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
+            storage: storage_status(gateway),
+            redis: gateway.redis.as_ref().map(|redis| redis_status(&redis.health())),
+            jobs: gateway.jobs_redis.as_ref().map(|redis| redis_status(&redis.health())),
+        }
+    }
+
+    fn pass(&self, role: Role) -> bool {
+        // Without its queue a worker does nothing, and a new one must not replace one that works.
+        let has_queue = role == Role::Gateway || self.jobs.is_none_or(|jobs| jobs == OK);
+        is_fine(self.engine) && self.accepting == OK && has_queue
+    }
 }
 
 /// Check that the server is ready for requests
 ///
 /// 200 if the engine is warm and the server is not stopping, otherwise 503. A failing store or Redis is reported, but
-/// does not affect the status.
+/// does not affect the status. A server that starts no engine waits for none.
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
-    let checks = Checks {
-        engine: engine_status(&gateway, &gateway.service.converter().executor().status()),
-        accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
-        storage: storage_status(&gateway),
-        redis: gateway.redis.as_ref().map(|redis| redis_status(&redis.health())),
-        jobs: gateway.jobs_redis.as_ref().map(|redis| redis_status(&redis.health())),
-    };
-    let ready = checks.engine == OK && checks.accepting == OK;
+    let checks = Checks::of(&gateway, &gateway.service.converter().executor().status());
+    let ready = checks.pass(gateway.role);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
 }
 
 /// Whether `/readyz` reports ready when the engine is in this state.
 pub fn is_ready(gateway: &Gateway, engine: &EngineStatus) -> bool {
-    engine_status(gateway, engine) == OK && !gateway.shutdown.is_draining()
+    Checks::of(gateway, engine).pass(gateway.role)
 }
 
 const OK: &str = "ok";
 const UNAVAILABLE: &str = "away";
+const NOT_NEEDED: &str = "none";
+
+/// Whether an engine in this state is no reason to worry.
+fn is_fine(engine: &str) -> bool {
+    engine == OK || engine == NOT_NEEDED
+}
 
 fn storage_status(gateway: &Gateway) -> &'static str {
     gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
@@ -83,6 +102,9 @@ fn redis_status(health: &redis::Health) -> &'static str {
 }
 
 fn engine_status(gateway: &Gateway, engine: &EngineStatus) -> &'static str {
+    if gateway.settings.workers == 0 {
+        return NOT_NEEDED;
+    }
     let running = engine.running.as_ref();
     let warm = running.is_some_and(|running| running.stats.available && running.stats.zygote.is_some());
     match (warm, gateway.service.converter().executor().outage()) {
@@ -151,7 +173,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let redis = gateway.redis.as_ref().map(|redis| Redis::of(&redis.health()));
     let jobs = gateway.jobs_redis.as_ref().map(|redis| Redis::of(&redis.health()));
     let redis_ok = [&redis, &jobs].into_iter().flatten().all(|redis| redis.status == OK);
-    let all_ok = engine == OK && storage == OK && redis_ok;
+    let all_ok = is_fine(engine) && storage == OK && redis_ok;
     let status = match (all_ok, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",

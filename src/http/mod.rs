@@ -26,4 +26,4 @@ pub use report_texts::ReportTexts;
 pub use router::{metrics_router, router};
 pub use server::Server;
 pub use shares::{ResultShares, Shares};
-pub use state::Gateway;
+pub use state::{Gateway, Role};

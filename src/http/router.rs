@@ -14,22 +14,29 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::middleware::{api_keys, cors, log_request, rate_limit, real_ip, request_id};
 use super::problem::{self, Problem};
-use super::state::Shared;
+use super::state::{Role, Shared};
 use super::{convert, docs_ui, formats, health, jobs, metrics, openapi, reject, reports};
 use crate::domain::ErrorCode;
 
 /// Largest body that an extractor buffers, in bytes. Models are streamed instead.
 const SMALL_BODY: usize = 64 << 10;
 
-/// The whole API.
+/// The whole API; of a worker, only probes and `/metrics`.
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics.is_some() { Router::new() } else { metrics_routes() };
+    let router = probe_routes(router);
+    let router = if gateway.role == Role::Gateway { api_routes(router, &gateway) } else { router };
+    add_layers(router, gateway)
+}
+
+/// Adds what clients use.
+fn api_routes(router: Router<Shared>, gateway: &Shared) -> Router<Shared> {
     // Only conversions and new jobs have a rate limit.
-    let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::limit_rate);
-    let as_job = from_fn_with_state(Arc::clone(&gateway), jobs::respond_async::respond_async);
+    let limit = from_fn_with_state(Arc::clone(gateway), rate_limit::limit_rate);
+    let as_job = from_fn_with_state(Arc::clone(gateway), jobs::respond_async::respond_async);
     let convert = post(convert::convert).route_layer(as_job).route_layer(limit.clone());
     let jobs = post(jobs::submit::submit_job).route_layer(limit.clone()).get(jobs::list::list_jobs);
-    let router = probe_routes(router)
+    router
         .route("/convert", convert.clone())
         .route("/v1/convert", convert)
         .route("/v1/jobs", jobs)
@@ -43,8 +50,7 @@ pub fn router(gateway: Shared) -> Router {
         .route("/openapi.json", get(openapi::openapi))
         .route("/apidocs", get(docs_ui::to_page))
         .route("/apidocs/", get(docs_ui::page))
-        .route("/apidocs/{file}", get(docs_ui::file));
-    add_layers(router, gateway)
+        .route("/apidocs/{file}", get(docs_ui::file))
 }
 
 /// `/metrics` and the probes for a listener of their own: they work even when all connections of the API are taken.
@@ -65,11 +71,16 @@ fn metrics_routes() -> Router<Shared> {
 
 /// Adds the fallbacks and the middleware of all routes; the layer added last is the outermost.
 fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
+    let router = router.method_not_allowed_fallback(method_not_allowed);
+    let router = match gateway.role {
+        Role::Gateway => router
+            .fallback(not_found)
+            .layer(DefaultBodyLimit::max(SMALL_BODY))
+            .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::require_api_key)),
+        // No path there needs a key.
+        Role::Worker => router.fallback(only_probes),
+    };
     router
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(DefaultBodyLimit::max(SMALL_BODY))
-        .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::require_api_key))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&gateway), reject::reject_refused))
         // Outside the key check: a browser's preflight request has no key.
@@ -84,6 +95,12 @@ fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
 
 async fn not_found() -> Problem {
     Problem::new(ErrorCode::NotFound, "no such path; see /apidocs/")
+}
+
+async fn only_probes() -> Problem {
+    let detail =
+        "this process is a worker, which only answers probes and /metrics; send requests to a gateway";
+    Problem::new(ErrorCode::NotFound, detail)
 }
 
 async fn method_not_allowed() -> Problem {

@@ -19,7 +19,17 @@ use crate::shutdown::Shutdown;
 use crate::storage::Storage;
 use crate::webhooks::Webhooks;
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It serves the API.
+    Gateway,
+    /// It runs jobs, and serves probes and metrics only.
+    Worker,
+}
+
 pub struct Gateway {
+    pub role: Role,
     pub service: Service,
     pub jobs: Jobs,
     pub webhooks: Webhooks,
@@ -87,6 +97,7 @@ impl Gateway {
         let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
         let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
+            role: Role::Gateway,
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), config.jobs.ttl),
             webhooks,
             jobs_redis: None,

@@ -42,5 +42,5 @@ pub use queue::{
 };
 pub use redis::RedisQueue;
 pub use service::{Jobs, SubmitError};
-pub use sqlite::SqliteQueue;
+pub use sqlite::{SqliteQueue, examine_file};
 pub use worker::{Worker, maintain};

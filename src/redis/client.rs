@@ -149,7 +149,10 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
         // The user may lack the right to run INFO; the version is optional.
         let about: String =
             ::redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
-        let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("Redis");
+        let field = |name: &str| about.lines().find_map(|line| line.strip_prefix(name));
+        // Valkey also names the version of Redis that it is compatible with.
+        let valkey = field("valkey_version:").map(|version| format!("Valkey {version}"));
+        let version = valkey.unwrap_or_else(|| field("redis_version:").unwrap_or("Redis").to_owned());
         Ok(format!("{version} at {address}, answers in {took:.1} ms"))
     };
     let found: Result<String, Error> =

@@ -75,8 +75,9 @@ pub async fn connect(client: &Client, policy: &ConnectionPolicy) -> Result<Multi
         // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        in_time(policy.answer_within, probe(&mut connection, policy)).await?;
+        // Before the probe, which a cluster or a Sentinel answers with an error that says less.
         in_time(policy.answer_within, check(&mut connection, policy)).await?.map_err(Error::Unsuitable)?;
+        in_time(policy.answer_within, probe(&mut connection, policy)).await?;
         Ok(connection)
     };
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))

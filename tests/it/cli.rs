@@ -48,7 +48,9 @@ fn help_shows_an_example_and_every_flag() {
     let folder = folder_with(&[]);
     let (code, out, _) = meshgate(&["--help"], folder.path());
     assert_eq!(code, 0);
-    assert!(out.contains("meshgate convert duck.fbx -o duck.glb"));
+    for line in ["meshgate convert duck.fbx -o duck.glb", "meshgate serve", "meshgate worker"] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
     let (code, out, _) = meshgate(&["convert", "--help"], folder.path());
     assert_eq!(code, 0);
     for flag in ["--packaging", "--animation", "--scale", "--triangulate", "--draco", "--engine", "--force"] {

@@ -1,4 +1,4 @@
-//! The settings of `meshgate serve`: help, mistakes, warnings.
+//! The settings of `meshgate serve` and `meshgate worker`: help, mistakes, warnings.
 
 use std::fs;
 use std::process::Output;
@@ -6,10 +6,17 @@ use std::process::Output;
 use assert_cmd::Command;
 use meshgate::config::settings::TABLE;
 
+/// A folder on a disk.
+const DATA: (&str, &str) = ("DATA_DIR", env!("CARGO_TARGET_TMPDIR"));
+
 /// Runs `serve` with only these variables.
 fn serve(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    meshgate("serve", arguments, variables)
+}
+
+fn meshgate(subcommand: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::cargo_bin("meshgate").unwrap();
-    command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
+    command.arg(subcommand).args(arguments).env_clear().envs(variables.iter().copied());
     command.timeout(std::time::Duration::from_mins(1)).output().unwrap()
 }
 
@@ -40,7 +47,7 @@ fn every_invalid_setting_is_one_line_and_exits_64() {
     let file = file.to_str().unwrap();
     let variables = [
         ("BIND_ADDRESS", "everywhere"),
-        ("WORKERS", "0"),
+        ("WORKERS", "257"),
         ("API_KEYS", "ci:secret"),
         ("API_KEYS_FILE", ""),
         ("MESHGATE_SANDBX", "off"),
@@ -91,7 +98,7 @@ fn missing_files_and_folders_are_configuration_errors() {
             "BLENDER_BIN is /nowhere/blender, which is not an executable file",
             "BLENDER_PYTHON is /nowhere/python, which is not an executable file",
             "METRICS_ADDRESS has the port of BIND_ADDRESS",
-            "WORKERS takes a number from 1 to 256, not \"abc\"",
+            "WORKERS takes a number from 0 to 256, not \"abc\"",
             &format!("could not work in {data}/work (set DATA_DIR to work elsewhere): "),
             &format!("could not write a log to {}/gateway.", at("file")),
             "s3://bucket: ",
@@ -139,12 +146,67 @@ fn a_check_creates_no_files() {
 
 #[test]
 fn a_valid_configuration_is_confirmed() {
-    let variables = [("APP_ENV", "production"), ("GUNICORN_WORKERS", "3"), ("LOG_LEVL", "info")];
-    let output = serve(&["--check"], &variables);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "configuration is valid\n");
-    assert_eq!(
-        text(&output.stderr),
-        "meshgate: warning: LOG_LEVL is not a setting; did you mean LOG_LEVEL?\n"
-    );
+    let variables = [("APP_ENV", "production"), ("GUNICORN_WORKERS", "3"), ("LOG_LEVL", "info"), DATA];
+    for subcommand in ["serve", "worker"] {
+        let output = meshgate(subcommand, &["--check"], &variables);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "configuration is valid\n");
+        assert_eq!(
+            text(&output.stderr),
+            "meshgate: warning: LOG_LEVL is not a setting; did you mean LOG_LEVEL?\n"
+        );
+    }
+}
+
+#[test]
+fn a_worker_has_the_options_of_a_server() {
+    let output = meshgate("worker", &["--help"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    for part in ["--config <FILE>", "--check", "`meshgate serve --help`", "JOBS_REDIS_URL", "DATA_DIR"] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    let output = meshgate("worker", &["--check", "--config", "/nowhere/meshgate.toml"], &[DATA]);
+    assert_eq!(output.status.code(), Some(64));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("meshgate: could not read /nowhere/meshgate.toml: "), "{said}");
+}
+
+#[test]
+fn a_worker_without_workers_is_refused() {
+    let none = [("WORKERS", "0"), DATA];
+    let output = meshgate("worker", &["--check"], &none);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("meshgate: WORKERS is 0, ") && said.lines().count() == 1, "{said}");
+    // A gateway may have none.
+    let output = serve(&["--check"], &none);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn jobs_that_nobody_would_find_are_warned_about() {
+    let home = ("HOME", env!("CARGO_TARGET_TMPDIR"));
+    let folder = format!("{}/.cache/meshgate", env!("CARGO_TARGET_TMPDIR"));
+    let none = ("WORKERS", "0");
+    let redis = ("JOBS_REDIS_URL", "redis://jobs");
+    for (subcommand, variables, expected) in [
+        ("worker", &[home][..], format!("this worker takes jobs from {folder}, ")),
+        (
+            "serve",
+            &[home, none],
+            format!(
+                "WORKERS is 0, and neither JOBS_REDIS_URL nor DATA_DIR is set: jobs are kept in {folder}, "
+            ),
+        ),
+        // Without a home, it is the temporary folder.
+        ("serve", &[], ", which does not survive a restart of this machine".to_owned()),
+    ] {
+        let output = meshgate(subcommand, &["--check"], variables);
+        assert_eq!(output.status.code(), Some(0));
+        let said = text(&output.stderr);
+        assert!(said.lines().count() == 1 && said.contains(&expected), "{subcommand}: {said}");
+        let output = meshgate(subcommand, &["--check"], &[variables, &[redis]].concat());
+        assert_eq!(text(&output.stderr), "", "{subcommand}");
+    }
 }

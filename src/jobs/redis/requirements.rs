@@ -5,7 +5,14 @@
 /// # Errors
 /// A sentence that says why this Redis cannot keep jobs.
 pub fn check(info: &str, allow_volatile: bool) -> Result<(), String> {
-    if field(info, "redis_mode") == Some("cluster") || field(info, "cluster_enabled") == Some("1") {
+    // Valkey has the second name, unless it is told to be compatible.
+    let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode"));
+    if mode == Some("sentinel") {
+        return Err(
+            "it is a Sentinel, which keeps no data; name an address that leads to the master".to_owned()
+        );
+    }
+    if mode == Some("cluster") || field(info, "cluster_enabled") == Some("1") {
         return Err("it is a Redis Cluster; use a single Redis for jobs".to_owned());
     }
     for why in [evicts(info), forgets(info)].into_iter().flatten() {
@@ -69,6 +76,23 @@ mod tests {
         for info in [evicting.as_str(), volatile.as_str(), ""] {
             assert!(check(info, false).is_err());
             assert_eq!(check(info, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn valkey_is_accepted_on_the_same_terms() {
+        let valkey = SAFE.replace("redis_version:7.0.15", "redis_version:7.2.4\r\nserver_name:valkey");
+        let valkey = valkey.replace("redis_mode", "server_mode");
+        assert_eq!(check(&valkey, false), Ok(()));
+        assert!(check(&valkey.replace("aof_enabled:1", "aof_enabled:0"), false).is_err());
+        assert!(check(&valkey.replace("standalone", "cluster"), true).unwrap_err().contains("Cluster"));
+    }
+
+    #[test]
+    fn a_sentinel_is_never_accepted() {
+        for name in ["redis_mode", "server_mode"] {
+            let sentinel = format!("# Server\r\n{name}:sentinel\r\n");
+            assert!(check(&sentinel, true).unwrap_err().contains("Sentinel"), "{name}");
         }
     }
 

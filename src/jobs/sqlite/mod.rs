@@ -26,6 +26,7 @@
 mod clock;
 mod connection;
 mod deliveries;
+mod examine;
 mod keys;
 mod queries;
 mod reader;
@@ -51,6 +52,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
 use clock::Clock;
+pub use examine::examine_file;
 use reader::Query;
 use step::{Context, Spans, Step};
 use writer::{Call, Command};

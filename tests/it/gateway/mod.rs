@@ -39,7 +39,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_meshgate");
 /// Pause between two polls.
 pub const PAUSE: Duration = Duration::from_millis(5);
 
-/// A running `meshgate serve`; killed when dropped.
+/// A running `meshgate serve` or `meshgate worker`; killed when dropped.
 pub struct Gateway {
     process: Child,
     /// `http://127.0.0.1:PORT`
@@ -68,6 +68,13 @@ impl Gateway {
         let mut command = Command::new(PROGRAM);
         command.arg(subcommand).current_dir(env!("CARGO_MANIFEST_DIR"));
         Gateway::start_by(command, variables)
+    }
+
+    /// Starts a worker with these variables in addition to the usual ones, and waits until the engine is warm.
+    pub fn start_worker(variables: &[(&str, &str)]) -> Gateway {
+        let worker = Gateway::start_as("worker", variables);
+        worker.wait_for("the engine is warm");
+        worker
     }
 
     /// Like [`Gateway::start_cold`], with `command`, which runs the program.

@@ -1,6 +1,7 @@
 //! What the log at the start, probes and `doctor` say about Redis.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -17,9 +18,14 @@ fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 
 /// The line of Redis in `doctor`, and its exit code.
 fn doctor(variables: &[(&str, &str)]) -> (Option<String>, Option<i32>) {
+    doctor_about("redis", variables)
+}
+
+/// The line about `what` in `doctor`, and its exit code.
+fn doctor_about(what: &str, variables: &[(&str, &str)]) -> (Option<String>, Option<i32>) {
     let output = meshgate(&["doctor"], variables);
     let text = String::from_utf8(output.stdout).unwrap();
-    let line = text.lines().find(|line| line.contains("redis:"));
+    let line = text.lines().find(|line| line.contains(&format!(" {what}: ")));
     (line.map(str::to_owned), output.status.code())
 }
 
@@ -170,6 +176,69 @@ fn with_tls() -> (RedisServer, String) {
         }
     }
     panic!("no port is free");
+}
+
+#[test]
+fn the_doctor_reports_what_keeps_the_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().to_str().unwrap(), folder.path().join("jobs.sqlite"));
+    let jobs = |variables: &[(&str, &str)]| {
+        let variables = [&[("DATA_DIR", data), NO_ENGINE][..], variables].concat();
+        doctor_about("jobs", &variables).0.unwrap()
+    };
+    let shown = file.display();
+    assert_eq!(jobs(&[]), format!("✓ jobs: {shown} will be made when the server starts"));
+    assert!(!file.exists());
+    fs::write(&file, "").unwrap();
+    let line = jobs(&[]);
+    assert!(line.starts_with(&format!("✓ jobs: {shown}, tables of version 0, journal mode wal, ")), "{line}");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "no database\n".repeat(1000)).unwrap();
+    let line = jobs(&[]);
+    assert!(line.starts_with(&format!("✗ jobs: {shown} is not a SQLite database")), "{line}");
+
+    let lasting = RedisServer::with(&["--appendonly", "yes"]);
+    let line = jobs(&[("JOBS_REDIS_URL", &lasting.url())]);
+    let socket = lasting.socket().display().to_string();
+    assert!(line.starts_with("✓ jobs: 7.") && line.contains(&socket), "{line}");
+    let volatile = RedisServer::start();
+    let url = volatile.url();
+    let url = ("JOBS_REDIS_URL", url.as_str());
+    let line = jobs(&[url]);
+    let expected =
+        "✗ jobs: the redis of JOBS_REDIS_URL cannot keep jobs: it does not write each change to a file";
+    assert!(line.starts_with(expected), "{line}");
+    let line = jobs(&[url, ("ALLOW_VOLATILE_JOBS", "true")]);
+    assert!(line.starts_with("✓ jobs: 7."), "{line}");
+    let line = jobs(&[("JOBS_REDIS_URL", "redis://127.0.0.1:1")]);
+    assert!(line.starts_with("✗ jobs: 127.0.0.1:1: "), "{line}");
+}
+
+#[test]
+fn servers_of_a_cluster_or_a_sentinel_are_refused() {
+    for (url, expected) in [
+        ("redis+sentinel://:s3cret@a:26379/mymaster", ": Sentinel is not supported; "),
+        ("redis+cluster://:s3cret@a", ": several servers and clusters are not supported; "),
+        ("redis://:s3cret@a:6379,b:6379", ": several servers and clusters are not supported; "),
+    ] {
+        for name in ["JOBS_REDIS_URL", "REDIS_URL"] {
+            let said = String::from_utf8(meshgate(&["serve", "--check"], &[(name, url)]).stderr).unwrap();
+            let line =
+                said.lines().find(|line| line.starts_with(&format!("meshgate: {name} takes "))).unwrap();
+            assert!(line.contains(expected) && !said.contains("s3cret"), "{said}");
+        }
+    }
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let bus = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--cluster-port", port.as_str()];
+    let cluster = RedisServer::with(&[&["--appendonly", "yes"][..], &bus].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let output = meshgate(&["worker"], &[("JOBS_REDIS_URL", &cluster.url()), ("DATA_DIR", data)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("it is a Redis Cluster; use a single Redis for jobs"), "{said}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod prefer;
 mod results;
 mod shared;
 mod webhooks;
+mod workers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

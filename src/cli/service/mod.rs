@@ -1,0 +1,17 @@
+//! What `meshgate serve` and `meshgate worker` share.
+//!
+//! ```text
+//!  setup       settings, mistakes, warnings
+//!  process     runtime, log, signals                        ┐
+//!  parts       connections, queue of jobs, converter        │ started in this order,
+//!  listeners   addresses for probes and metrics             │ and stopped in the opposite one
+//!  background  engine, jobs, webhooks, maintenance          ┘
+//! ```
+
+pub mod background;
+mod container_memory;
+pub mod listeners;
+pub mod parts;
+pub mod process;
+pub mod setup;
+mod warnings;
