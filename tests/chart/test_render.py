@@ -283,6 +283,27 @@ def test_the_pod_template_changes_with_the_generated_password():
     assert len(passwords) == 2
 
 
+def test_pods_are_not_replaced_for_the_secret_of_an_external_redis():
+    """Without a cluster, the contents of a secret are unknown, and a generated password would be new each time."""
+    values = ["externalRedis.host=c", "externalRedis.existingSecret=m-meshgate-redis"]
+    values += ["externalRedisJobs.url=redis://jobs", "externalRedisJobs.existingSecret=m-meshgate-redis-jobs"]
+
+    def checksum() -> str:
+        template = objects(*sets(*values))["Deployment/m-meshgate"]["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/secrets"]
+
+    assert checksum() == checksum()
+
+
+def test_long_names_leave_room_for_the_suffixes_of_kubernetes():
+    found = objects(name="a" * 53)
+    for name, thing in found.items():
+        # A label of its pods is this name, a hyphen and ten characters.
+        most = 52 if thing["kind"] == "StatefulSet" else 63
+        assert len(thing["metadata"]["name"]) <= most, name
+    assert len([name for name in found if name.startswith("StatefulSet/")]) == 2
+
+
 def test_large_numbers_are_not_rewritten(tmp_path):
     values = tmp_path / "values.yaml"
     values.write_text(

@@ -2,14 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Short enough for the suffix that Kubernetes adds to a StatefulSet's name: labels have 63 characters. */}}
+{{/* Short enough for `-redis-jobs` and the suffix that Kubernetes adds to a StatefulSet's name: labels have 63 characters. */}}
 {{- define "meshgate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 41 | trimSuffix "-" -}}
 {{- else if contains (include "meshgate.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 41 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 46 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 41 | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 

@@ -133,8 +133,8 @@ storage: {{ . }}
 {{- /* Those of the chart, which do not exist yet at the first rendering. */ -}}
 {{- $own := dict -}}
 {{- $full := include "meshgate.fullname" . -}}
-{{- if not .Values.redis.existingSecret }}{{ $_ := set $own (printf "%s-redis" $full) (include "meshgate.redisPassword" .) }}{{ end -}}
-{{- if not .Values.redisJobs.existingSecret }}{{ $_ := set $own (printf "%s-redis-jobs" $full) (include "meshgate.redisJobsPassword" .) }}{{ end -}}
+{{- if and (eq (include "meshgate.redis" .) "bundled") (not .Values.redis.existingSecret) }}{{ $_ := set $own (printf "%s-redis" $full) (include "meshgate.redisPassword" .) }}{{ end -}}
+{{- if and (eq (include "meshgate.redisJobs" .) "bundled") (not .Values.redisJobs.existingSecret) }}{{ $_ := set $own (printf "%s-redis-jobs" $full) (include "meshgate.redisJobsPassword" .) }}{{ end -}}
 {{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
 {{- if hasKey $own $name -}}
 {{ $name }}{{ get $own $name }}
