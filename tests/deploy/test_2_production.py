@@ -278,7 +278,9 @@ def test_jobs_survive_killed_servers_and_a_killed_redis(production, jobs, port):
 def test_a_worker_runs_jobs(production, jobs, port):
     production.compose("up -d --no-build --no-recreate --scale worker=1", timeout=300)
     until("the worker is healthy", lambda: production.is_healthy("worker"))
-    paths = [jobs.submit("fbx", grid(100) + f"# {next(numbers)}\n".encode()) for _ in range(20)]
+    # More at a time than the server has workers.
+    slow = grid(350)
+    paths = [jobs.submit("fbx", slow + f"# {next(numbers)}\n".encode()) for _ in range(8)]
     assert all(b"Kaydara FBX" in jobs.result(path)[:32] for path in paths)
     network = f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}'
     text = ask(5000, "/metrics", host=inspect(production.container("worker"), network)).body.decode()
