@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::redis::Redis;
+use super::redis::{Redis, has_password};
 use super::{Reader, settings};
 
 /// Where jobs are kept, and their limits.
@@ -25,7 +25,7 @@ pub struct Jobs {
 impl Jobs {
     pub fn read(reader: &mut Reader) -> Jobs {
         Jobs {
-            redis: reader.given(&settings::JOBS_REDIS_URL).map(|url| Redis { url, password: None }),
+            redis: redis(reader),
             allow_volatile: reader.read(&settings::ALLOW_VOLATILE_JOBS),
             ttl: reader.read(&settings::JOBS_TTL),
             max_jobs: reader.read(&settings::JOBS_LIMIT),
@@ -33,4 +33,19 @@ impl Jobs {
             share: reader.read(&settings::JOBS_SHARE),
         }
     }
+}
+
+/// Reads the address and the password of the Redis that keeps jobs; `None` if no Redis is set.
+fn redis(reader: &mut Reader) -> Option<Redis> {
+    let url = reader.given(&settings::JOBS_REDIS_URL);
+    let password = reader.given(&settings::JOBS_REDIS_PASSWORD);
+    // Without an address it would have no effect, and processes would silently not share their jobs.
+    if password.is_some() && !reader.is_set(&settings::JOBS_REDIS_URL) {
+        reader.mistake("JOBS_REDIS_PASSWORD is set, but JOBS_REDIS_URL is not");
+    }
+    let url = url?;
+    if password.is_some() && has_password(&url) {
+        reader.mistake("JOBS_REDIS_URL has a password and JOBS_REDIS_PASSWORD is set; use only one");
+    }
+    Some(Redis { url, password })
 }

@@ -44,7 +44,8 @@ impl Redis {
     }
 }
 
-fn has_password(url: &Secret) -> bool {
+/// Whether a valid URL holds a password.
+pub fn has_password(url: &Secret) -> bool {
     let info = url.expose().parse::<ConnectionInfo>();
     info.is_ok_and(|info| info.redis_settings().password().is_some())
 }

@@ -306,6 +306,13 @@ settings! {
         help: "the Redis that keeps jobs, so that processes share them: a URL like REDIS_URL; it must persist (appendonly yes) and never evict (maxmemory-policy noeviction)",
         parse: values::redis_url,
     }
+    #[secret]
+    JOBS_REDIS_PASSWORD: Secret {
+        takes: "a password",
+        default: Unset("none"),
+        help: "the password, for a JOBS_REDIS_URL without one",
+        parse: values::secret,
+    }
     ALLOW_VOLATILE_JOBS: bool {
         takes: values::SWITCH,
         default: Value("off"),

@@ -172,8 +172,15 @@ const WRONG: &[(&str, &str)] = &[
 
 #[test]
 fn every_invalid_value_is_reported_on_one_line() {
-    let anything =
-        ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "CONVERSION_CACHE_DIR", "LOG_FILE", "REDIS_PASSWORD"];
+    let anything = [
+        "BLENDER_PYTHON",
+        "BLENDER_BIN",
+        "DATA_DIR",
+        "CONVERSION_CACHE_DIR",
+        "LOG_FILE",
+        "JOBS_REDIS_PASSWORD",
+        "REDIS_PASSWORD",
+    ];
     assert_eq!(WRONG.len() + anything.len(), TABLE.len());
     for (name, value) in WRONG {
         let lines = wrong(&[(name, value)]);
@@ -292,6 +299,14 @@ fn jobs_have_a_redis_of_their_own() {
     let url = jobs.jobs.redis.map(|redis| redis.url.expose().to_owned());
     assert_eq!((url.as_deref(), jobs.redis), (Some("redis://:s3cret@jobs"), None));
     assert!(jobs.jobs.allow_volatile);
+
+    let (url, password) = (("JOBS_REDIS_URL", "redis://ada@jobs"), ("JOBS_REDIS_PASSWORD", "p@ss/w:rd"));
+    let redis = load(&[url, password]).jobs.redis.unwrap();
+    let secret = redis.password.unwrap();
+    assert_eq!((redis.url.expose(), secret.expose()), ("redis://ada@jobs", "p@ss/w:rd"));
+    assert_eq!(wrong(&[password]), ["JOBS_REDIS_PASSWORD is set, but JOBS_REDIS_URL is not"]);
+    let twice = wrong(&[("JOBS_REDIS_URL", "redis://:s3cret@jobs"), password]);
+    assert_eq!(twice, ["JOBS_REDIS_URL has a password and JOBS_REDIS_PASSWORD is set; use only one"]);
 }
 
 #[test]

@@ -14,10 +14,17 @@ REPLICATED = [
     "config.AWS_REGION=eu-central-1",
     "externalRedis.host=my-redis.example.org",
     "externalRedis.existingSecret=meshgate-redis",
+    "externalRedisJobs.url=redis://my-jobs-redis.example.org:6379/0",
+    "externalRedisJobs.existingSecret=meshgate-redis-jobs",
 ]
 OVERLAYS = {"single": [], "replicated": sets(*REPLICATED)}
-# Only in a release: the generated secret (created by hand for overlays) and the objects of `helm test`.
-ONLY_IN_THE_CHART = {"Secret/meshgate-redis", "Pod/meshgate-test", "NetworkPolicy/meshgate-test"}
+# Only in a release: generated secrets (created by hand for overlays) and the objects of `helm test`.
+ONLY_IN_THE_CHART = {
+    "Secret/meshgate-redis",
+    "Secret/meshgate-redis-jobs",
+    "Pod/meshgate-test",
+    "NetworkPolicy/meshgate-test",
+}
 
 
 def built(overlay: str) -> dict[str, dict]:

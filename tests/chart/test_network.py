@@ -19,8 +19,23 @@ def test_network_policy_limits_ingress_and_egress():
     policy = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]
     [rule] = outside(policy)
     assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"]
-    redis = objects()["NetworkPolicy/m-meshgate-redis"]["spec"]
-    assert redis["egress"] == [] and len(redis["ingress"]) == 1
+    for component in ("redis", "redis-jobs"):
+        redis = objects()[f"NetworkPolicy/m-meshgate-{component}"]["spec"]
+        assert redis["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == component
+        [rule] = redis["ingress"]
+        assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "server"
+        assert redis["egress"] == [] and rule["ports"] == [{"port": "redis"}]
+
+
+def test_pods_reach_only_the_bundled_redis_servers():
+    def reached(*values: str) -> list[str]:
+        policy = objects(*sets(*values))["NetworkPolicy/m-meshgate"]["spec"]
+        targets = [target for rule in policy["egress"] for target in rule["to"] if "podSelector" in target]
+        return [target["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for target in targets]
+
+    assert reached() == ["redis", "redis-jobs"]
+    assert reached("redis.enabled=false") == ["redis-jobs"]
+    assert reached("externalRedisJobs.url=redis://jobs:6379") == ["redis"]
 
 
 def outside(policy: dict) -> list[dict]:
@@ -32,7 +47,8 @@ def outside(policy: dict) -> list[dict]:
     ("values", "ports"),
     [
         (["storage.url=gs://b"], {443}),
-        (["webhooks.existingSecret=w", "config.JOBS_REDIS_URL=redis://jobs:6381"], {443, 6381}),
+        (["webhooks.existingSecret=w", "externalRedisJobs.url=redis://jobs:6381/0"], {443, 6381}),
+        (["externalRedisJobs.url=rediss://jobs", "externalRedis.host=c", "externalRedis.port=6380"], {6379, 6380}),
         (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
         (["externalRedis.url=rediss://c:6390/0"], {6390}),
         (["externalRedis.url=redis://c"], {6379}),

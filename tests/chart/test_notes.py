@@ -33,3 +33,21 @@ def test_install_notes_show_the_matching_url(values, url):
     said = notes(*values)
     assert f'"{url}output_format=glb"' in said, said
     assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([], None),
+        (["storage.url=s3://b", "persistence.enabled=false"], None),
+        (["redisJobs.enabled=false", "externalRedisJobs.url=redis://jobs"], None),
+        (["redisJobs.enabled=false"], "jobs are kept in the pod and end with it"),
+        (["persistence.enabled=false"], "models and results of jobs are kept in the pod"),
+        (["redisJobs.enabled=false", "persistence.enabled=false"], "or storage.url, for their models and results"),
+    ],
+)
+def test_install_notes_warn_of_jobs_that_end_with_the_pod(values, told):
+    said = notes(*values)
+    assert ("WARNING" in said) == (told is not None) and (told or "") in said, said
+    bundled = not values or "redisJobs" not in " ".join(values)
+    assert ("data-m-meshgate-redis-jobs-0" in said) == bundled, said

@@ -81,7 +81,7 @@ def test_user_ids_can_be_left_to_the_cluster(version):
         for name in ("runAsUser", "runAsGroup", "fsGroup")
     ]
     found = pods(objects(*sets(*ids), version=version))
-    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis"):
+    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis", "StatefulSet/m-meshgate-redis-jobs"):
         security = found[name]["securityContext"]
         assert security["runAsNonRoot"] is True and not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys(), name
 
@@ -105,9 +105,21 @@ def test_timeouts_and_sizes_are_consistent_across_objects():
     # Far larger, so that the client gets the server's own error.
     assert of_nginx["proxy-body-size"] == "20480m"
     assert (of_nginx["proxy-request-buffering"], of_nginx["proxy-buffering"]) == ("off", "off")
-    [rule] = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
+    rule, of_jobs = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
     assert rule["timeouts"] == {"request": "1230s", "backendRequest": "1230s"}
+    # Streams of events last as long as their jobs.
+    assert of_jobs["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert of_jobs["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1/jobs"}}]
+    assert of_jobs["backendRefs"] == rule["backendRefs"]
     assert pods(found)["Deployment/m-meshgate"]["terminationGracePeriodSeconds"] == 7 + 100 + 10
+
+
+def test_proxies_wait_for_long_polls():
+    """A request for a job is silent for a minute, if the client wants to wait."""
+    found = objects(*sets("conversionTimeout=10", "httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g"))
+    annotations = found["Ingress/m-meshgate"]["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"] == "90"
+    assert found["HTTPRoute/m-meshgate"]["spec"]["rules"][0]["timeouts"]["request"] == "90s"
 
 
 def test_chart_defaults_match_nginx_and_compose():
@@ -116,12 +128,66 @@ def test_chart_defaults_match_nginx_and_compose():
     assert told["MAX_FILE_SIZE"] == "100MiB" and "client_max_body_size 100m;" in nginx
     assert f"proxy_send_timeout {told['CONVERSION_TIMEOUT']}s;" in nginx
     compose = yaml.safe_load((ROOT / "docker-compose.prod.yml").read_text())
-    redis = compose["services"]["redis"]["command"][0]
-    container = pods(objects())["StatefulSet/m-meshgate-redis"]["containers"][0]
-    of_both = ("maxmemory 512mb", "maxmemory-policy allkeys-lru", 'save ""', "appendonly no", "protected-mode no")
-    for line in of_both:
-        assert line in redis and line in container["args"][0], line
-    assert container["image"] == "redis:7-bookworm" and "redis:7-bookworm" in compose["services"]["redis"]["image"]
+    of_all = {"maxmemory 512mb", 'save ""', "protected-mode no"}
+    for service, own in [
+        ("redis", {"maxmemory-policy allkeys-lru", "appendonly no"}),
+        ("redis-jobs", {"maxmemory-policy noeviction", "appendonly yes", "dir /data"}),
+    ]:
+        container = pods(objects())[f"StatefulSet/m-meshgate-{service}"]["containers"][0]
+        for text in (compose["services"][service]["command"][0], container["args"][0]):
+            assert of_all | own <= set(text.splitlines()), text
+        assert container["image"] == "redis:7-bookworm" and "redis:7-bookworm" in compose["services"][service]["image"]
+    assert "appendfsync ${JOBS_APPENDFSYNC:-everysec}" in compose["services"]["redis-jobs"]["command"][0]
+
+
+def test_jobs_are_in_a_redis_that_keeps_them():
+    values = ["redisJobs.maxmemory=1gb", "redisJobs.appendfsync=always", "redisJobs.persistence.size=8Gi"]
+    found = objects(*sets(*values, "redisJobs.persistence.storageClass=fast"))
+    told = settings(found)
+    assert told["JOBS_REDIS_URL"] == "redis://m-meshgate-redis-jobs:6379/0"
+    assert told["JOBS_REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis-jobs/redis-password"
+    redis = found["StatefulSet/m-meshgate-redis-jobs"]["spec"]
+    [claim] = redis["volumeClaimTemplates"]
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "8Gi"}},
+    }
+    [container] = redis["template"]["spec"]["containers"]
+    # The folder of the claim is that of the file.
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == claim["metadata"]["name"]]
+    lines = container["args"][0].splitlines()
+    assert {"maxmemory 1gb", "appendfsync always", f"dir {mount['mountPath']}"} <= set(lines)
+    # As much again as the data, to rewrite the file.
+    assert container["resources"]["limits"]["memory"] == "2048Mi"
+    assert container["startupProbe"]["exec"] == container["livenessProbe"]["exec"]
+
+
+def test_the_claim_of_jobs_has_only_labels_that_never_change():
+    """Helm cannot upgrade a StatefulSet whose template of claims changes."""
+    found = objects("--set", "commonLabels.team=avatars")
+    [claim] = found["StatefulSet/m-meshgate-redis-jobs"]["spec"]["volumeClaimTemplates"]
+    labels = {f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")}
+    assert claim["metadata"]["labels"].keys() == labels
+
+
+def test_jobs_can_be_in_an_external_redis_or_in_the_pod():
+    found = objects(*sets("externalRedisJobs.url=redis://jobs.example.org:6380/1"))
+    assert settings(found)["JOBS_REDIS_URL"] == "redis://jobs.example.org:6380/1"
+    assert "JOBS_REDIS_PASSWORD_FILE" not in settings(found)
+    assert not [name for name in found if name.endswith("-redis-jobs")]
+    found = objects(*sets("redisJobs.enabled=false"))
+    assert not [name for name in settings(found) if name.startswith("JOBS_REDIS")]
+    assert not [name for name in found if name.endswith("-redis-jobs")]
+    # Authorities of both Redis servers are trusted, beside the usual ones.
+    urls = ["externalRedis.url=rediss://cache", "externalRedisJobs.url=rediss://jobs"]
+    found = objects(*sets(*urls, "externalRedis.caSecret=a", "externalRedisJobs.caSecret=b"))
+    folders = ["redis-ca", "redis-jobs-ca"]
+    wanted = ":".join(["/etc/ssl/certs", *(f"/run/secrets/meshgate/{folder}" for folder in folders)])
+    assert settings(found)["SSL_CERT_DIR"] == wanted
+    mounted = {volume["secret"]["secretName"] for volume in pods(found)["Deployment/m-meshgate"]["volumes"]
+               if "secret" in volume}  # fmt: skip
+    assert mounted == {"a", "b"}
 
 
 def test_memory_resources_follow_the_worker_count():
@@ -178,12 +244,13 @@ def test_secrets_are_mounted_as_files():
     found = objects(*values)
     told = settings(found)
     assert told["REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis/redis-password"
+    assert told["JOBS_REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis-jobs/password"
     assert told["API_KEYS_FILE"] == "/run/secrets/meshgate/api-keys/api-keys"
     assert told["WEBHOOK_SECRET_FILE"] == "/run/secrets/meshgate/webhooks/webhook-secret"
     assert told["AWS_SECRET_ACCESS_KEY_FILE"] == "/run/secrets/meshgate/storage/AWS_SECRET_ACCESS_KEY"
     pod = pods(found)["Deployment/m-meshgate"]
     secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
-    assert secrets == {"bucket", "keys", "hooks", "cache", "cache-ca"}
+    assert secrets == {"bucket", "keys", "hooks", "cache", "cache-ca", "jobs", "jobs-ca"}
     assert not [name for name in found if name.startswith("Secret/")]
 
 
@@ -207,9 +274,34 @@ def test_open_services_trust_no_proxy():
 
 def test_the_pod_template_changes_with_the_generated_password():
     found = objects()
-    password = base64.b64decode(found["Secret/m-meshgate-redis"]["data"]["redis-password"])
-    annotations = found["StatefulSet/m-meshgate-redis"]["spec"]["template"]["metadata"]["annotations"]
-    assert annotations["checksum/secret"] == hashlib.sha256(password).hexdigest()
+    passwords = set()
+    for name in ("m-meshgate-redis", "m-meshgate-redis-jobs"):
+        password = base64.b64decode(found[f"Secret/{name}"]["data"]["redis-password"])
+        annotations = found[f"StatefulSet/{name}"]["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["checksum/secret"] == hashlib.sha256(password).hexdigest()
+        passwords.add(password)
+    assert len(passwords) == 2
+
+
+def test_pods_are_not_replaced_for_the_secret_of_an_external_redis():
+    """Without a cluster, the contents of a secret are unknown, and a generated password would be new each time."""
+    values = ["externalRedis.host=c", "externalRedis.existingSecret=m-meshgate-redis"]
+    values += ["externalRedisJobs.url=redis://jobs", "externalRedisJobs.existingSecret=m-meshgate-redis-jobs"]
+
+    def checksum() -> str:
+        template = objects(*sets(*values))["Deployment/m-meshgate"]["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/secrets"]
+
+    assert checksum() == checksum()
+
+
+def test_long_names_leave_room_for_the_suffixes_of_kubernetes():
+    found = objects(name="a" * 53)
+    for name, thing in found.items():
+        # A label of its pods is this name, a hyphen and ten characters.
+        most = 52 if thing["kind"] == "StatefulSet" else 63
+        assert len(thing["metadata"]["name"]) <= most, name
+    assert len([name for name in found if name.startswith("StatefulSet/")]) == 2
 
 
 def test_large_numbers_are_not_rewritten(tmp_path):
@@ -232,20 +324,23 @@ def test_resource_requests_stay_below_their_limits():
     assert resources("resources.limits.cpu=2")["requests"]["cpu"] == "250m"
 
 
-def test_data_max_size_fits_the_volume():
-    def kept(*values: str) -> str:
-        return settings(objects(*sets(*values))).get("DATA_MAX_SIZE")
+def test_results_and_jobs_fit_the_volume():
+    def kept(*values: str) -> tuple[str, str]:
+        told = settings(objects(*sets(*values)))
+        return told.get("DATA_MAX_SIZE"), told.get("JOBS_MAX_SIZE")
 
-    assert kept() == "10240MiB"
-    assert kept("persistence.size=6Gi") == "5120MiB"
-    assert kept("persistence.enabled=false") == "2560MiB"
-    assert kept("storage.url=s3://b") is None
-    assert kept("config.DATA_MAX_SIZE=3G") == "3G"
+    assert kept() == ("10240MiB", "5120MiB")
+    assert kept("persistence.size=6Gi") == ("3072MiB", "1536MiB")
+    # Beyond the size of the work folder, the node evicts the pod.
+    assert kept("persistence.enabled=false") == ("2560MiB", "1280MiB")
+    assert kept("storage.url=s3://b") == (None, None)
+    assert kept("config.DATA_MAX_SIZE=3G") == ("3G", "5120MiB")
+    assert kept("config.JOBS_MAX_SIZE=3G") == ("10240MiB", "3G")
 
 
 def test_a_new_chart_version_alone_replaces_no_pod():
     found = objects()
-    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis"):
+    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis", "StatefulSet/m-meshgate-redis-jobs"):
         labels = found[name]["spec"]["template"]["metadata"]["labels"]
         assert set(labels) == {f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")}, name
 

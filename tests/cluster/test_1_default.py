@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import yaml
 from cluster import REACHES, Load, Release, apply, get, image, kubectl, namespace, pod
-from kit import MAKE_EATER, ROOT, ask, grid, triangle, until
+from kit import MAKE_EATER, ROOT, Jobs, ask, grid, triangle, until
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,7 @@ def test_prometheus_can_scrape_metrics_and_the_ingress_cannot(release):
 def test_network_policies_block_other_connections(release):
     [server] = release.pods()
     [redis] = release.pods("redis")
+    [redis_jobs] = release.pods("redis-jobs")
     address = server["status"]["podIP"]
     with namespace("strangers"):
         apply("strangers", pod("stranger", image(), "sleep", "600", ports=[]),
@@ -146,12 +147,14 @@ def test_network_policies_block_other_connections(release):
 
         # The stranger can connect where no policy forbids it.
         assert from_stranger(listener, 8000) == "reached\n"
-        for host, port in [(address, 9464), (address, 5000), (redis["status"]["podIP"], 6379)]:
+        of_redis = [(one["status"]["podIP"], 6379) for one in (redis, redis_jobs)]
+        for host, port in [(address, 9464), (address, 5000), *of_redis]:
             assert from_stranger(host, port).startswith("not reached"), (host, port)
         outside = release.inside("python3.11", "-c", REACHES, listener, "8000")
         assert outside.startswith("not reached"), outside
-        own = release.inside("python3.11", "-c", REACHES, "meshgate-redis", "6379")
-        assert own == "reached\n", own
+        for name in ("meshgate-redis", "meshgate-redis-jobs"):
+            own = release.inside("python3.11", "-c", REACHES, name, "6379")
+            assert own == "reached\n", own
 
 
 def test_requests_succeed_while_redis_is_replaced(unlimited):
@@ -162,6 +165,19 @@ def test_requests_succeed_while_redis_is_replaced(unlimited):
         time.sleep(2)
     assert load.failures() == [] and len(load.answers) > 5
     until("Redis is used again", lambda: "✓ redis" in unlimited.inside("meshgate", "doctor", check=False), 60)
+
+
+def test_jobs_survive_the_deletion_of_their_pods(unlimited):
+    jobs = Jobs(unlimited.ask)
+    slow = grid(350)
+    paths = [jobs.submit("fbx", slow + f"# {number}\n".encode()) for number in range(4)]
+    jobs.has_begun(paths[0])
+    for pods in ("app.kubernetes.io/component=server", "app.kubernetes.io/component=redis-jobs"):
+        kubectl("-n", unlimited.space, "delete", "pod", "-l", pods, "--grace-period=0", "--force")
+    unlimited.rolled_out()
+    kubectl("-n", unlimited.space, "rollout", "status", "statefulset/meshgate-redis-jobs", "--timeout=120s")
+    unlimited.is_served()
+    assert all(b"Kaydara FBX" in jobs.result(path)[:32] for path in paths)
 
 
 def test_an_out_of_memory_conversion_fails_alone(unlimited):
@@ -205,10 +221,12 @@ def test_helm_3_upgrades_its_own_release(models):
     other.helm("uninstall", "--wait")
 
 
-def test_uninstalling_leaves_only_the_claim(release):
+def test_uninstalling_leaves_only_the_claims(release):
     release.helm("uninstall", "--wait")
     kinds = "deploy,sts,rs,pods,svc,cm,secret,sa,ingress,netpol,pdb,pvc,hpa,role,rolebinding"
     usual = {"configmap/kube-root-ca.crt", "serviceaccount/default", "secret/keys"}
     until("pods are gone", lambda: not kubectl("-n", release.space, "get", "pods", "-o", "name"), 120)
     found = kubectl("-n", release.space, "get", kinds, "-o", "name").split()
-    assert set(found) - usual == {"persistentvolumeclaim/meshgate"}, found
+    # The other release had the same namespace, and no claim for its results.
+    claims = {"meshgate", "data-meshgate-redis-jobs-0", "data-three-meshgate-redis-jobs-0"}
+    assert set(found) - usual == {f"persistentvolumeclaim/{claim}" for claim in claims}, found

@@ -1,11 +1,12 @@
-"""Three pods with a bucket and one Redis share results, and are replaced while clients convert."""
+"""Three pods with a bucket share results and jobs, and are replaced while clients convert."""
 
+import functools
 import time
 import urllib.request
 
 import pytest
 from cluster import Load, Release, apply, get, kubectl, namespace, pod
-from kit import ask, triangle, until
+from kit import Jobs, ask, triangle, until
 
 # How long a stopping pod lets its conversions run, after the delay for the ingress to notice.
 SHUTDOWN = ["shutdown.delay=5", "shutdown.grace=30"]
@@ -53,6 +54,14 @@ def test_pods_share_results_and_reports(release):
     for address in addresses[1:]:
         again = ask(5000, "/convert?output_format=fbx&filename=a.obj", triangle(1), host=address)
         assert (again.status, again.header("meshgate-cache")) == (200, "hit"), again
+
+
+def test_pods_share_jobs(release):
+    addresses = [pod["status"]["podIP"] for pod in release.pods()]
+    of_pods = [Jobs(functools.partial(ask, 5000, host=address)) for address in addresses]
+    paths = [of_pods[0].submit("fbx", triangle(100 + number)) for number in range(6)]
+    for path in paths:
+        assert len({jobs.result(path) for jobs in of_pods}) == 1, path
 
 
 def test_requests_succeed_while_all_pods_are_replaced(release):

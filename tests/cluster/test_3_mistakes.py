@@ -10,8 +10,8 @@ from kit import triangle, until
 SPACE = "mistakes"
 # A small pod that starts quickly and stores nothing.
 SMALL = [
-    "persistence.enabled=false", "redis.enabled=false", "workers=1", "workerMemoryLimit=1536Mi",
-    "resources.requests.memory=256Mi", "resources.requests.cpu=20m",
+    "persistence.enabled=false", "redis.enabled=false", "redisJobs.enabled=false",
+    "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=256Mi", "resources.requests.cpu=20m",
 ]  # fmt: skip
 
 

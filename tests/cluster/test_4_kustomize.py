@@ -2,7 +2,7 @@
 
 import pytest
 from cluster import Release, apply, kubectl, namespace
-from kit import ROOT, triangle, until
+from kit import ROOT, Jobs, triangle, until
 
 
 @pytest.fixture
@@ -12,14 +12,18 @@ def space():
 
 
 def test_the_single_overlay_converts_a_model(space):
-    apply(space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "meshgate-redis"},
-                  "stringData": {"redis-password": "of-tests"}})  # fmt: skip
+    for name in ("meshgate-redis", "meshgate-redis-jobs"):
+        apply(space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                      "stringData": {"redis-password": "of-tests"}})  # fmt: skip
     kubectl("-n", space, "apply", "-k", str(ROOT / "k8s/overlays/single"))
     release = Release(space)
     release.rolled_out()
-    kubectl("-n", space, "rollout", "status", "statefulset/meshgate-redis", "--timeout=120s")
+    for name in ("meshgate-redis", "meshgate-redis-jobs"):
+        kubectl("-n", space, "rollout", "status", f"statefulset/{name}", "--timeout=120s")
     release.is_served()
     answer = release.convert("glb", triangle(), "a.obj")
     assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
+    jobs = Jobs(release.ask)
+    assert jobs.result(jobs.submit("glb", triangle(1))).startswith(b"glTF")
     until("Redis is used", lambda: "✓ redis" in release.inside("meshgate", "doctor", check=False), 60)
     kubectl("-n", space, "delete", "-k", str(ROOT / "k8s/overlays/single"))

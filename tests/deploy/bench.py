@@ -66,7 +66,7 @@ def rate(host: str, port: int) -> float:
 
 
 def memory(stack: Stack) -> dict[str, str]:
-    names = {stack.container(service): service for service in ("nginx", "api", "redis")}
+    names = {stack.container(service): service for service in ("nginx", "api", "redis", "redis-jobs")}
     lines = run("docker", "stats", "--no-stream", "--format", "{{.Name}}\t{{.MemUsage}}", *names).stdout
     return {names[name]: used.split(" / ")[0] for name, used in (line.split("\t") for line in lines.splitlines())}
 

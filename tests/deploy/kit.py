@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +92,37 @@ def ask(port: int, path: str, body: bytes | None = None, host: str = "127.0.0.1"
         return Answer(answer.status, answer.getheaders(), answer.read())
     finally:
         connection.close()
+
+
+@dataclass
+class Jobs:
+    """Jobs of a service; `ask` sends a request to it, like the function `ask` without its port."""
+
+    ask: Callable[..., Answer]
+
+    def submit(self, target: str, model: bytes) -> str:
+        """The path of a new job for an OBJ."""
+        answer = self.ask(f"/v1/jobs?output_format={target}&filename=a.obj", model)
+        assert answer.status == 202, answer
+        return answer.header("location")
+
+    def state(self, path: str) -> str:
+        """The state of a job; empty while the service cannot tell it."""
+        answer = self.ask(path)
+        assert answer.status in (200, 429, 502, 503, 504), answer
+        return answer.json()["state"] if answer.status == 200 else ""
+
+    def has_begun(self, path: str) -> None:
+        until("the job runs", lambda: self.state(path) not in ("", "queued"))
+
+    def result(self, path: str) -> bytes:
+        """Waits for the end of a job, and returns its result."""
+        until("the job has ended", lambda: self.state(path) not in ("", "queued", "running"))
+        job = self.ask(path).json()
+        assert job["state"] == "succeeded", job
+        answer = self.ask(f"{path}/result")
+        assert answer.status == 200, answer
+        return answer.body
 
 
 def write_section(heading: str, text: str) -> None:

@@ -1,8 +1,9 @@
-"""Production as in the README: nginx, two or more servers, Redis. The tests of this file depend on their order."""
+"""Production as in the README: nginx, servers, workers, Redis. The tests of this file depend on their order."""
 
 import base64
 import concurrent.futures
 import functools
+import http.client
 import io
 import itertools
 import json
@@ -11,7 +12,7 @@ import re
 import zipfile
 
 import pytest
-from kit import COMPILING, IMAGE, MAKE_EATER, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
+from kit import COMPILING, IMAGE, MAKE_EATER, ROOT, Jobs, Stack, ask, grid, inspect, kill, run, triangle, until
 
 HUMANOID = ROOT / "examples/humanoid.fbx"
 # Like nginx and the server.
@@ -63,7 +64,7 @@ def test_the_production_steps_of_the_readme_work(production, port):
             assert "listening" in done.stdout, done.stdout
         elif " logs nginx" in line:
             assert '"path":"/health"' not in done.stdout, "probes are not logged"
-    for service in ("nginx", "api", "redis"):
+    for service in ("nginx", "api", "redis", "redis-jobs"):
         until(service, lambda service=service: production.is_healthy(service))
 
 
@@ -142,20 +143,21 @@ def test_the_server_log_is_also_written_to_a_file(production, port):
 
 
 def test_only_nginx_is_reachable(production):
-    for service, private in (("api", "5000"), ("redis", "6379")):
+    for service, private in (("api", "5000"), ("redis", "6379"), ("redis-jobs", "6379")):
         name = production.container(service)
         assert inspect(name, "{{json .HostConfig.PortBindings}}") in ("{}", "null")
         assert run("docker", "port", name).stdout == "", private
-    # nginx cannot reach Redis by name or by address.
-    address = inspect(production.container("redis"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-    for host in ("redis", address):
-        line = f"timeout 5 bash -c '</dev/tcp/{host}/6379'"
-        done = production.compose(f'exec -T nginx bash -c "{line}"', check=False)
-        assert done.returncode != 0, host
+    # nginx cannot reach a Redis by name or by address.
+    for service in ("redis", "redis-jobs"):
+        address = inspect(production.container(service), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        for host in (service, address):
+            line = f"timeout 5 bash -c '</dev/tcp/{host}/6379'"
+            done = production.compose(f'exec -T nginx bash -c "{line}"', check=False)
+            assert done.returncode != 0, host
 
 
 def test_all_containers_are_confined(production):
-    for service in ("nginx", "api", "redis"):
+    for service in ("nginx", "api", "redis", "redis-jobs"):
         host = json.loads(inspect(production.container(service), "{{json .HostConfig}}"))
         assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["RestartPolicy"]["Name"] == "always"
         assert host["Memory"] > 0 and host["PidsLimit"] > 0 and "no-new-privileges:true" in host["SecurityOpt"]
@@ -164,18 +166,23 @@ def test_all_containers_are_confined(production):
         assert said != ["0"] and len(said) == 1, said
     found = production.compose("exec -T api meshgate doctor").stdout
     assert "✓ sandbox: complete" in found and "✓ redis" in found and "✗" not in found, found
-    script = "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli config get 'maxmemory*'"
-    config = run("docker", "exec", production.container("redis"), "sh", "-c", script)
-    assert "536870912" in config.stdout and "allkeys-lru" in config.stdout, config.stdout
-    refused = production.compose("exec -T redis redis-cli ping", check=False)
-    assert "NOAUTH" in refused.stdout
+    for service, secret, wanted in [
+        ("redis", "redis_password", {"536870912", "allkeys-lru", "no"}),
+        ("redis-jobs", "jobs_redis_password", {"536870912", "noeviction", "yes", "everysec"}),
+    ]:
+        script = f"REDISCLI_AUTH=$(cat /run/secrets/{secret}) redis-cli config get 'maxmemory*' 'append*'"
+        config = run("docker", "exec", production.container(service), "sh", "-c", script).stdout
+        assert wanted <= set(config.split()), config
+        refused = production.compose(f"exec -T {service} redis-cli ping", check=False)
+        assert "NOAUTH" in refused.stdout
     # Process lists and environments do not show the password.
     password = (production.folder / "secrets/redis_password").read_text().strip()
-    for service in ("nginx", "api", "redis"):
+    for service in ("nginx", "api", "redis", "redis-jobs"):
         shown = run("docker", "inspect", production.container(service)).stdout
         assert "/run/secrets/" in shown or service == "nginx", service
         assert password not in shown, service
-    assert password not in run("docker", "top", production.container("redis"), "-eo", "pid,args").stdout
+    for service in ("redis", "redis-jobs"):
+        assert password not in run("docker", "top", production.container(service), "-eo", "pid,args").stdout
 
 
 def test_an_out_of_memory_conversion_fails_alone(production, port):
@@ -206,27 +213,82 @@ def kills(name: str) -> int:
     return sum(int(count) for count in counts)
 
 
-@pytest.mark.parametrize("service", ["api", "nginx", "redis"])
-def test_killed_services_restart(production, port, service):
-    before = production.started()
-    name = production.container(service)
+def kill_service(stack: Stack, service: str) -> None:
+    """Kills the process of a service."""
+    name = stack.container(service)
     pid = inspect(name, "{{.State.Pid}}")
-    if service == "api":
+    if service in ("api", "worker"):
         # Process 1 is the init; the server is its child.
         listed = run("docker", "top", name, "-eo", "pid,comm").stdout.splitlines()
         pid = next(line.split()[0] for line in listed if line.split()[1] == "meshgate")
     kill(pid)
+
+
+@pytest.mark.parametrize("service", ["api", "nginx", "redis", "redis-jobs"])
+def test_killed_services_restart(production, port, service):
+    before = production.started()
+    name = production.container(service)
+    kill_service(production, service)
     until("it was started again", lambda: production.started()[name] != before[name])
     until("requests work again", lambda: works(port))
     until("it is healthy", lambda: production.is_healthy(service))
     after = production.started()
     assert {key for key in after if after[key] != before[key]} == {name}, (before, after)
-    if service == "redis":
+    part = {"redis": "redis", "redis-jobs": "jobs"}.get(service)
+    if part:
 
         def shared():
-            return ask(port, "/health").json()["redis"]["status"] == "ok"
+            return ask(port, "/health").json()[part]["status"] == "ok"
 
         until("the server uses it again", shared)
+
+
+@pytest.fixture(scope="module")
+def jobs(port) -> Jobs:
+    return Jobs(functools.partial(ask, port))
+
+
+def test_nginx_passes_events_of_jobs_at_once(jobs, port):
+    path = jobs.submit("fbx", grid(350) + f"# {next(numbers)}\n".encode())
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", f"{path}/events", headers={"Accept-Encoding": "gzip"})
+        stream = connection.getresponse()
+        assert stream.headers["content-type"] == "text/event-stream" and not stream.headers["content-encoding"]
+        # The first event comes while the job has not ended yet.
+        assert stream.readline().startswith((b"event:", b"id:", b"data:", b":"))
+        assert jobs.state(path) in ("queued", "running")
+        events = stream.read().decode()
+    finally:
+        connection.close()
+    assert "event: end" in events and '"state":"succeeded"' in events, events[-2000:]
+    assert b"Kaydara FBX" in jobs.result(path)[:32]
+
+
+def test_jobs_survive_killed_servers_and_a_killed_redis(production, jobs, port):
+    slow = grid(350)
+    paths = [jobs.submit("fbx", slow + f"# {next(numbers)}\n".encode()) for _ in range(4)]
+    jobs.has_begun(paths[0])
+    kill_service(production, "api")
+    until("requests work again", lambda: works(port))
+    kill_service(production, "redis-jobs")
+    assert all(b"Kaydara FBX" in jobs.result(path)[:32] for path in paths)
+
+
+def test_a_worker_runs_jobs(production, jobs, port):
+    production.compose("up -d --no-build --no-recreate --scale worker=1", timeout=300)
+    until("the worker is healthy", lambda: production.is_healthy("worker"))
+    # More at a time than the server has workers.
+    slow = grid(350)
+    paths = [jobs.submit("fbx", slow + f"# {next(numbers)}\n".encode()) for _ in range(8)]
+    assert all(b"Kaydara FBX" in jobs.result(path)[:32] for path in paths)
+    network = f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}'
+    text = ask(5000, "/metrics", host=inspect(production.container("worker"), network)).body.decode()
+    done = re.search(r'^meshgate_job_attempts_total\{outcome="succeeded"\} (\d+)$', text, re.MULTILINE)
+    assert done and int(done[1]) > 0, text
+    # nginx passes requests to servers only.
+    assert all(ask(port, "/v1/formats").status == 200 for _ in range(20))
+    production.compose("up -d --no-build --no-recreate --scale worker=0", timeout=300)
 
 
 # Adds or removes an ARP entry for a network card that does not exist, so that packets to the address are lost.
@@ -352,7 +414,7 @@ def test_volumes_survive_compose_down(production, port):
     production.shell(lines_of("Production")[-1])
     assert production.compose("ps --all --quiet").stdout == ""
     volumes = run("docker", "volume", "ls", "--quiet").stdout.split()
-    assert f"{production.name}_data" in volumes and f"{production.name}_logs" in volumes
+    assert {f"{production.name}_{volume}" for volume in ("data", "jobs", "logs")} <= set(volumes)
 
 
 def test_invalid_configuration_is_reported(tree, image):

@@ -38,7 +38,7 @@ def test_production_starts_with_one_command(scripted, tmp_path):
     # The script waited until ready: the very first request is answered, with these settings.
     health = ask(PORT, "/health").json()
     assert (health["status"], health["engine"]["workers"], health["redis"]["status"]) == ("healthy", 1, "ok"), health
-    assert all(scripted.is_healthy(service) for service in ("nginx", "api", "redis"))
+    assert all(scripted.is_healthy(service) for service in ("nginx", "api", "redis", "redis-jobs"))
     # Different passwords were generated, in a folder that other users cannot read.
     assert keys.parent.stat().st_mode & 0o077 == 0
     passwords = [(keys.parent / name).read_text() for name in ("redis_password", "grafana_password")]
@@ -78,7 +78,7 @@ def test_production_stops_with_one_command(scripted, tmp_path):
     networks = run("docker", "network", "ls", "--format", "{{.Name}}").stdout.split()
     assert not [name for name in networks if name.startswith(f"{scripted.name}_")]
     kept = set(run("docker", "volume", "ls", "--quiet").stdout.split())
-    assert {f"{scripted.name}_data", f"{scripted.name}_logs"} <= kept
+    assert {f"{scripted.name}_{volume}" for volume in ("data", "jobs", "logs")} <= kept
     assert "stopped" in done.stdout
     # Stopping again is harmless.
     script(scripted, "stop-prod.sh", tmp_path)

@@ -73,9 +73,9 @@ fn nginx_and_the_server_have_the_same_limits() {
         let times: Vec<_> = directive(name).iter().map(|time| seconds(time)).collect();
         assert_eq!(times, [config.server.timeout], "{name}");
     }
-    // The location of the health check has a shorter one.
+    // The locations of the health check and of event streams have shorter ones.
     let read: Vec<_> = directive("proxy_read_timeout").iter().map(|time| seconds(time)).collect();
-    assert_eq!(read, [config.server.timeout, Duration::from_secs(10)]);
+    assert_eq!(read, [config.server.timeout, Duration::from_secs(10), Duration::from_mins(1)]);
     assert!(file("nginx/nginx.conf").contains("took longer than 600 s"));
     // nginx closes idle connections first, or at the same time.
     assert_eq!(directive("keepalive_timeout"), ["75s"]);
@@ -109,7 +109,25 @@ fn compose_allows_enough_shutdown_time_and_memory() {
     let memory: Vec<_> = key(&compose, "mem_limit").iter().map(|size| bytes(size)).collect();
     let needed = config.server.workers as u64 * config.engine.memory + (1 << 30);
     assert_eq!(memory[1], needed);
-    assert!(compose.contains("maxmemory 512mb") && memory[2] > 512 << 20, "{memory:?}");
+    assert_eq!(compose.matches("maxmemory 512mb").count(), 2);
+    // The Redis of jobs needs as much again to rewrite its file.
+    assert!(memory[2] > 512 << 20 && memory[3] >= 2 * (512 << 20), "{memory:?}");
+    // nginx ends by itself before it is killed.
+    let cut: Vec<_> = directive("worker_shutdown_timeout").iter().map(|time| seconds(time)).collect();
+    assert!(cut.len() == 1 && cut[0] >= server && cut[0] < stop[0], "{cut:?} {stop:?}");
+}
+
+#[test]
+fn jobs_are_in_a_redis_that_keeps_them() {
+    let jobs = production().jobs;
+    assert!(jobs.redis.is_some_and(|redis| redis.url.expose() == "redis://redis-jobs:6379/0"));
+    assert!(!jobs.allow_volatile);
+    let compose = file("docker-compose.prod.yml");
+    let (_, service) = compose.split_once("\n  redis-jobs:\n").unwrap();
+    let (service, _) = service.split_once("\n\n").unwrap();
+    for line in ["maxmemory-policy noeviction", "appendonly yes", "dir /data", "- jobs:/data"] {
+        assert!(service.lines().any(|there| there.trim() == line), "{line}");
+    }
 }
 
 #[test]

@@ -2,14 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Short enough for the suffix that Kubernetes adds to a StatefulSet's name: labels have 63 characters. */}}
+{{/* Short enough for `-redis-jobs` and the suffix that Kubernetes adds to a StatefulSet's name: labels have 63 characters. */}}
 {{- define "meshgate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 41 | trimSuffix "-" -}}
 {{- else if contains (include "meshgate.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 41 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 46 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 41 | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 
@@ -108,17 +108,11 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
-{{/* "bundled", "external" or nothing. */}}
-{{- define "meshgate.redis" -}}
-{{- if or .Values.externalRedis.url .Values.externalRedis.host -}}
-external
-{{- else if .Values.redis.enabled -}}
-bundled
+{{/* The field of a claim: nothing means the cluster's default, and `-` none. */}}
+{{- define "meshgate.storageClass" -}}
+{{- if . -}}
+storageClassName: {{ if eq . "-" }}""{{ else }}{{ . }}{{ end }}
 {{- end -}}
-{{- end }}
-
-{{- define "meshgate.redisSecret" -}}
-{{- default (printf "%s-redis" (include "meshgate.fullname" .)) .Values.redis.existingSecret -}}
 {{- end }}
 
 {{/* The namespaces that may reach the http port: those of the values, and those of the gateways. */}}
@@ -139,6 +133,7 @@ bundled
 {{- if eq (include "meshgate.redis" .) "external" -}}
 {{- if .Values.externalRedis.url }}{{ $urls = append $urls .Values.externalRedis.url }}{{ else }}{{ $ports = append $ports (int .Values.externalRedis.port) }}{{ end -}}
 {{- end -}}
+{{- with .Values.externalRedisJobs.url }}{{ $urls = append $urls . }}{{ end -}}
 {{- if or .Values.storage.url .Values.webhooks.existingSecret }}{{ $ports = append $ports 443 }}{{ end -}}
 {{- range $name, $value := .Values.config -}}
 {{- if and (regexMatch "(ENDPOINT|_URL)" $name) (contains "://" (toString $value)) }}{{ $urls = append $urls (toString $value) }}{{ end -}}
@@ -150,6 +145,11 @@ bundled
 {{- end -}}
 {{- $ports = concat $ports .Values.networkPolicy.egressPorts -}}
 {{- toJson ($ports | uniq) -}}
+{{- end }}
+
+{{/* Seconds that a proxy waits for the server. */}}
+{{- define "meshgate.proxyTimeout" -}}
+{{- max 90 (add .Values.conversionTimeout 30) -}}
 {{- end }}
 
 {{/* Seconds until a stopping pod is killed: the server's delay and grace, and 10 more. */}}

@@ -33,6 +33,9 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if and (gt $most 1) (not (include "meshgate.redis" .)) -}}
 {{- fail (printf "%d pods need one Redis, or each has its own limits and repeats the others' conversions: set redis.enabled to true, or externalRedis.host" $most) -}}
 {{- end -}}
+{{- if and (gt $most 1) (not (include "meshgate.redisJobs" .)) -}}
+{{- fail (printf "%d pods need one Redis for jobs, or each loses its jobs with its pod and does not know those of the others: set redisJobs.enabled to true, or externalRedisJobs.url" $most) -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (not .Values.guaranteed) (not (dig "requests" "cpu" "" .Values.resources)) -}}
 {{- fail "autoscaling.enabled compares processor time with the request, which is only 250m by default: set guaranteed to true, or resources.requests.cpu" -}}
 {{- end -}}
@@ -51,11 +54,25 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if and .Values.redis.existingSecret (not .Values.redis.enabled) -}}
 {{- fail "redis.existingSecret is set, but redis.enabled is false: remove one of them" -}}
 {{- end -}}
+{{- if and (not .Values.externalRedisJobs.url) (or .Values.externalRedisJobs.existingSecret .Values.externalRedisJobs.caSecret) -}}
+{{- fail "externalRedisJobs has a secret but no address: set externalRedisJobs.url" -}}
+{{- end -}}
+{{- if and .Values.externalRedisJobs.caSecret (not (hasPrefix "rediss://" .Values.externalRedisJobs.url)) -}}
+{{- fail "externalRedisJobs.caSecret is for TLS: set externalRedisJobs.url to rediss://HOST:PORT" -}}
+{{- end -}}
+{{- if and .Values.redisJobs.existingSecret .Values.externalRedisJobs.url -}}
+{{- fail "redisJobs.existingSecret is for the bundled Redis, which externalRedisJobs replaces: set externalRedisJobs.existingSecret" -}}
+{{- end -}}
+{{- if and .Values.redisJobs.existingSecret (not .Values.redisJobs.enabled) -}}
+{{- fail "redisJobs.existingSecret is set, but redisJobs.enabled is false: remove one of them" -}}
+{{- end -}}
 {{- if regexMatch "[@?]" .Values.storage.url -}}
 {{- fail "storage.url holds more than a bucket, and everybody who can read Deployments can read it: put keys into a secret and set storage.existingSecret" -}}
 {{- end -}}
-{{- if regexMatch "(://.*:.*@|[?])" .Values.externalRedis.url -}}
-{{- fail "externalRedis.url holds a password, which everybody who can read Deployments can read: set externalRedis.existingSecret" -}}
+{{- range $name := list "externalRedis" "externalRedisJobs" -}}
+{{- if regexMatch "(://.*:.*@|[?])" (index $.Values $name "url") -}}
+{{- fail (printf "%s.url holds a password, which everybody who can read Deployments can read: set %s.existingSecret" $name $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled is true, but no gateway is set: set httpRoute.parentRefs, as in [{name: my-gateway}]" -}}
@@ -72,8 +89,8 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
 {{- fail "storage.existingSecret is set, but storage.url is empty: set storage.url to the bucket of the keys" -}}
 {{- end -}}
-{{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" -}}
-{{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" "WEBHOOK_SECRET" "webhooks.existingSecret" -}}
+{{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" "JOBS_REDIS_URL" "externalRedisJobs.url" -}}
+{{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" "JOBS_REDIS_PASSWORD" "externalRedisJobs.existingSecret" "WEBHOOK_SECRET" "webhooks.existingSecret" -}}
 {{- range $name, $value := .Values.config -}}
 {{- $bare := trimPrefix "MESHGATE_" $name -}}
 {{- if hasKey $own $bare -}}

@@ -20,13 +20,16 @@ DATA_DIR: /var/lib/meshgate
 # Unfinished uploads take at most half of the work folder's space.
 MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSize | int64)) (div $work 2) }}MiB
 {{- end }}
+{{- if not .Values.storage.url }}
+{{- /* Results take half of the claim, or else a quarter of the disk space that they share with running conversions; models of
+unfinished jobs take half as much. The rest is for the results of jobs. */}}
+{{- $results := div $work 4 }}
+{{- if include "meshgate.claimed" . }}{{ $results = div (include "meshgate.mebibytes" .Values.persistence.size | int64) 2 }}{{ end }}
 {{- if not (hasKey .Values.config "DATA_MAX_SIZE") }}
-{{- if include "meshgate.claimed" . }}
-# Results take five of six parts of the claim.
-DATA_MAX_SIZE: {{ div (mul 5 (include "meshgate.mebibytes" .Values.persistence.size | int64)) 6 }}MiB
-{{- else if not .Values.storage.url }}
-# Results share the disk space of running conversions, and take a quarter of it.
-DATA_MAX_SIZE: {{ div $work 4 }}MiB
+DATA_MAX_SIZE: {{ $results }}MiB
+{{- end }}
+{{- if not (hasKey .Values.config "JOBS_MAX_SIZE") }}
+JOBS_MAX_SIZE: {{ div $results 2 }}MiB
 {{- end }}
 {{- end }}
 {{- if .Values.storage.url }}
@@ -59,9 +62,22 @@ REDIS_PORT: {{ .Values.externalRedis.port | quote }}
 {{- if .Values.externalRedis.existingSecret }}
 REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis/{{ .Values.externalRedis.passwordKey }}
 {{- end }}
-{{- if .Values.externalRedis.caSecret }}
-SSL_CERT_DIR: /etc/ssl/certs:/run/secrets/meshgate/redis-ca
 {{- end }}
+{{- $jobs := include "meshgate.redisJobs" . }}
+{{- if eq $jobs "bundled" }}
+JOBS_REDIS_URL: redis://{{ include "meshgate.fullname" . }}-redis-jobs:6379/0
+JOBS_REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis-jobs/redis-password
+{{- else if eq $jobs "external" }}
+JOBS_REDIS_URL: {{ .Values.externalRedisJobs.url | quote }}
+{{- if .Values.externalRedisJobs.existingSecret }}
+JOBS_REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis-jobs/{{ .Values.externalRedisJobs.passwordKey }}
+{{- end }}
+{{- end }}
+{{- $authorities := list }}
+{{- if .Values.externalRedis.caSecret }}{{ $authorities = append $authorities "/run/secrets/meshgate/redis-ca" }}{{ end }}
+{{- if .Values.externalRedisJobs.caSecret }}{{ $authorities = append $authorities "/run/secrets/meshgate/redis-jobs-ca" }}{{ end }}
+{{- with $authorities }}
+SSL_CERT_DIR: {{ join ":" (prepend . "/etc/ssl/certs") }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
 {{ $name }}: {{ include "meshgate.text" $value | quote }}
@@ -92,6 +108,15 @@ redis: {{ .Values.externalRedis.existingSecret }}
 {{- if and (eq $redis "external") .Values.externalRedis.caSecret }}
 redis-ca: {{ .Values.externalRedis.caSecret }}
 {{- end }}
+{{- $jobs := include "meshgate.redisJobs" . -}}
+{{- if eq $jobs "bundled" }}
+redis-jobs: {{ include "meshgate.redisJobsSecret" . }}
+{{- else if .Values.externalRedisJobs.existingSecret }}
+redis-jobs: {{ .Values.externalRedisJobs.existingSecret }}
+{{- end }}
+{{- with .Values.externalRedisJobs.caSecret }}
+redis-jobs-ca: {{ . }}
+{{- end }}
 {{- with .Values.apiKeys.existingSecret }}
 api-keys: {{ . }}
 {{- end }}
@@ -103,23 +128,16 @@ storage: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The generated password of the bundled Redis. Upgrades reuse it, and it is the same throughout one
-rendering. */}}
-{{- define "meshgate.redisPassword" -}}
-{{- if not (hasKey .Values.redis "made") -}}
-{{- $found := lookup "v1" "Secret" .Release.Namespace (printf "%s-redis" (include "meshgate.fullname" .)) -}}
-{{- $kept := ternary (index ($found.data | default dict) "redis-password" | default "" | b64dec) "" (not (empty $found)) -}}
-{{- $_ := set .Values.redis "made" (default (randAlphaNum 32) $kept) -}}
-{{- end -}}
-{{- .Values.redis.made -}}
-{{- end }}
-
 {{/* The contents of the server's secrets, if they exist at rendering. */}}
 {{- define "meshgate.secretsChecksum" -}}
-{{- $own := printf "%s-redis" (include "meshgate.fullname" .) -}}
+{{- /* Those of the chart, which do not exist yet at the first rendering. */ -}}
+{{- $own := dict -}}
+{{- $full := include "meshgate.fullname" . -}}
+{{- if and (eq (include "meshgate.redis" .) "bundled") (not .Values.redis.existingSecret) }}{{ $_ := set $own (printf "%s-redis" $full) (include "meshgate.redisPassword" .) }}{{ end -}}
+{{- if and (eq (include "meshgate.redisJobs" .) "bundled") (not .Values.redisJobs.existingSecret) }}{{ $_ := set $own (printf "%s-redis-jobs" $full) (include "meshgate.redisJobsPassword" .) }}{{ end -}}
 {{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
-{{- if and (eq $name $own) (not $.Values.redis.existingSecret) -}}
-{{ $name }}{{ include "meshgate.redisPassword" $ }}
+{{- if hasKey $own $name -}}
+{{ $name }}{{ get $own $name }}
 {{ continue -}}
 {{- end -}}
 {{- $found := lookup "v1" "Secret" $.Release.Namespace $name -}}
