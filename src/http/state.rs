@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody};
 use super::problem::Problem;
 use super::report_texts::ReportTexts;
 use super::shares::{ResultShares, Shares};
+use super::waiting::Waiting;
 use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
@@ -32,6 +33,7 @@ pub struct Gateway {
     pub redis: Option<Redis>,
     pub uploads: Arc<Shares>,
     pub results: ResultShares,
+    pub waiting: Waiting,
     pub report_texts: ReportTexts,
     pub settings: Server,
     pub access: Access,
@@ -87,7 +89,7 @@ impl Gateway {
         let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
         let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
-            jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), config.jobs.ttl),
+            jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), limits),
             webhooks,
             jobs_redis: None,
             service: Service::new(
@@ -102,6 +104,7 @@ impl Gateway {
             redis: None,
             uploads: Arc::new(Shares::new("uploads", 1 << 20)),
             results: ResultShares::new(1 << 20),
+            waiting: Waiting::new(config.server.max_connections),
             report_texts: ReportTexts::default(),
             settings: config.server,
             access: config.access,

@@ -2,6 +2,7 @@
 
 mod access;
 mod actions;
+mod bucket;
 mod crashes;
 mod events;
 mod expiry;
@@ -11,6 +12,7 @@ mod metrics;
 mod prefer;
 mod results;
 mod shared;
+mod waiting;
 mod webhooks;
 
 use std::fs;
