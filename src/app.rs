@@ -140,7 +140,7 @@ pub async fn jobs(
     spool: &Path,
 ) -> Result<(Jobs, Option<Redis>), String> {
     let limits = job_limits(config);
-    let jobs_in = |queue: Arc<dyn Queue>| Jobs::new(queue, storage.clone(), spool.to_owned(), config.ttl);
+    let jobs_in = |queue: Arc<dyn Queue>| Jobs::new(queue, storage.clone(), spool.to_owned(), limits);
     if let Some(redis) = &config.redis {
         let queue = RedisQueue::open(redis, limits, config.allow_volatile).await?;
         let redis = queue.redis().clone();

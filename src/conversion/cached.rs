@@ -31,7 +31,7 @@ use super::timeout::late;
 use crate::cache::{self, Entry, Flight, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::fs::blob::Blob;
-use crate::storage::{Document, Hash, Storage, Url};
+use crate::storage::{Document, Hash, Storage, URL_LIFETIME, Url};
 
 /// Results stored at a time; each keeps its conversion's folder until then. Further results are not stored.
 const MAX_STORING: usize = 32;
@@ -43,9 +43,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 /// While a result is being stored, the lease is held as long as the conversion took, at least this; after that,
 /// converting again is faster than waiting.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
-
-/// Lifetime of a presigned URL; a client follows it at once.
-const URL_LIFETIME: Duration = Duration::from_mins(15);
 
 /// How long the service waits at its end for results that are being stored.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);

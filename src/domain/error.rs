@@ -107,6 +107,8 @@ pub enum ErrorCode {
     JobNotFinished,
     /// The state of the job does not allow the request.
     WrongJobState,
+    /// The client, or all clients together, have too many event streams of jobs.
+    TooManyStreams,
     /// Jobs cannot be read or written at the moment.
     JobsUnavailable,
     /// The queue is full.
@@ -180,6 +182,7 @@ impl ErrorCode {
             | ErrorCode::JobsFull
             | ErrorCode::JobNotFinished
             | ErrorCode::WrongJobState
+            | ErrorCode::TooManyStreams
             | ErrorCode::JobsUnavailable
             | ErrorCode::TooManyConnections
             | ErrorCode::Overloaded => false,

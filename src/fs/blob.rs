@@ -1,7 +1,7 @@
 //! Content of a known length, in memory or in an open file.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -29,5 +29,39 @@ impl Blob {
             Self::Memory(content) => content.len() as u64,
             Self::File(_, length) => *length,
         }
+    }
+
+    /// Writes the content to the file `path`, which is made, or emptied first. A file that has become shorter than its
+    /// length is `UnexpectedEof`.
+    pub fn copy_to(self, path: &Path) -> io::Result<()> {
+        let mut copy = File::create(path)?;
+        match self {
+            Self::Memory(content) => copy.write_all(&content),
+            Self::File(file, length) => {
+                let copied = io::copy(&mut file.take(length), &mut copy)?;
+                if copied < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn memory_and_files_are_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+        fs::write(&source, b"content").unwrap();
+        fs::write(&target, b"something longer").unwrap();
+        for blob in [Blob::Memory(Bytes::from_static(b"content")), Blob::open(&source).unwrap()] {
+            blob.copy_to(&target).unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"content");
+        }
+        let longer = Blob::File(File::open(&source).unwrap(), 8);
+        assert_eq!(longer.copy_to(&target).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -150,7 +150,9 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::EngineUnavailable
         | ErrorCode::JobsUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::RateLimited | ErrorCode::TooManyJobs => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RateLimited | ErrorCode::TooManyJobs | ErrorCode::TooManyStreams => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::DiskFull | ErrorCode::JobsFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::OutputExists | ErrorCode::Io | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -45,6 +45,7 @@ fn api_routes(router: Router<Shared>, gateway: &Shared) -> Router<Shared> {
         .route("/v1/jobs/{id}/events", get(jobs::events::job_events))
         .route("/v1/jobs/{id}/cancel", post(jobs::actions::cancel_job))
         .route("/v1/jobs/{id}/retry", post(jobs::actions::retry_job).route_layer(limit))
+        .route("/v1/jobs/{id}/webhook/redeliver", post(jobs::actions::redeliver_webhook))
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
         .route("/openapi.json", get(openapi::openapi))

@@ -1,5 +1,5 @@
-//! Limits of disk space that clients share, for unfinished uploads and for results being sent. One client may use as
-//! much as it leaves free.
+//! Limits that clients share: of disk space, for unfinished uploads and for results being sent, and of requests that wait.
+//! One client may use as much as it leaves free.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -46,21 +46,41 @@ impl Shares {
     }
 }
 
+/// Whose limit would be exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    Client,
+    All,
+}
+
 impl Share {
     /// Adds bytes to the share.
     ///
     /// # Errors
     /// `overloaded` if the client or all clients together would exceed their limit.
     pub fn add(&mut self, bytes: u64) -> Result<(), Problem> {
+        self.try_add(bytes).map_err(|exceeded| {
+            let whose = match exceeded {
+                Exceeded::Client => "this client's",
+                Exceeded::All => "all clients'",
+            };
+            let what = self.shares.contents;
+            let detail =
+                format!("{whose} {what} have reached their size limit; send the request again later");
+            Problem::new(ErrorCode::Overloaded, detail).with_retry_after(TRY_AGAIN)
+        })
+    }
+
+    /// Adds bytes to the share.
+    ///
+    /// # Errors
+    /// Whose limit they would exceed.
+    pub fn try_add(&mut self, bytes: u64) -> Result<(), Exceeded> {
         let mut held = self.shares.held();
         let of_client = held.of(&self.client).saturating_add(bytes);
         let all = held.all().saturating_add(bytes);
         if of_client > self.shares.most.saturating_sub(all) {
-            let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
-            let what = self.shares.contents;
-            let detail =
-                format!("{whose} {what} have reached their size limit; send the request again later");
-            return Err(Problem::new(ErrorCode::Overloaded, detail).with_retry_after(TRY_AGAIN));
+            return Err(if of_client > all / 2 { Exceeded::Client } else { Exceeded::All });
         }
         held.add(&self.client, bytes);
         drop(held);
@@ -110,6 +130,15 @@ impl ResultShares {
             let mut share = self.shares.begin(client);
             share.add(bytes).map(|()| share)
         })
+    }
+
+    /// Counts a copy of a result that was made for one response, until the returned share is dropped.
+    ///
+    /// # Errors
+    /// `overloaded` as for [`hold`](Self::hold).
+    pub fn hold_copy(&self, client: Client, bytes: u64) -> Result<Share, Problem> {
+        let mut share = self.shares.begin(client);
+        share.add(bytes).map(|()| share)
     }
 }
 
@@ -177,5 +206,16 @@ mod tests {
         assert!(results.hold(client(1), hash(2), 10).is_err());
         drop(second);
         results.hold(client(1), hash(2), 10).unwrap();
+    }
+
+    #[test]
+    fn each_copy_of_a_result_counts() {
+        let results = ResultShares::new(100);
+        let mut copies: Vec<_> = (0..5).map(|_| results.hold_copy(client(1), 10).unwrap()).collect();
+        let problem = results.hold_copy(client(1), 10).unwrap_err();
+        assert_eq!(problem.error.code, ErrorCode::Overloaded);
+        assert!(results.hold(client(1), Hash::from_bytes([1; 32]), 10).is_err());
+        copies.pop();
+        results.hold_copy(client(1), 10).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody};
 use super::problem::Problem;
 use super::report_texts::ReportTexts;
 use super::shares::{ResultShares, Shares};
+use super::waiting::Waiting;
 use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
@@ -42,6 +43,7 @@ pub struct Gateway {
     pub redis: Option<Redis>,
     pub uploads: Arc<Shares>,
     pub results: ResultShares,
+    pub waiting: Waiting,
     pub report_texts: ReportTexts,
     pub settings: Server,
     pub access: Access,
@@ -98,7 +100,7 @@ impl Gateway {
         let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
             role: Role::Gateway,
-            jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), config.jobs.ttl),
+            jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), limits),
             webhooks,
             jobs_redis: None,
             service: Service::new(
@@ -113,6 +115,7 @@ impl Gateway {
             redis: None,
             uploads: Arc::new(Shares::new("uploads", 1 << 20)),
             results: ResultShares::new(1 << 20),
+            waiting: Waiting::new(config.server.max_connections),
             report_texts: ReportTexts::default(),
             settings: config.server,
             access: config.access,

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
 
@@ -300,6 +301,34 @@ impl Timestamp {
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_millis() as u64))
+    }
+
+    /// Returns the time in UTC in the form of RFC 3339, with milliseconds. Times after the year 9999 become 1970.
+    pub fn to_rfc3339(self) -> String {
+        let (seconds, milliseconds) = ((self.0 / 1000).cast_signed(), self.0 % 1000);
+        let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let ((year, month, day), (hour, minute, second)) = (time.to_calendar_date(), time.to_hms());
+        let month = u8::from(month);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_milliseconds() {
+        for (milliseconds, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_796_028_931_042, "2026-11-30T08:55:31.042Z"),
+            (1_709_164_799_999, "2024-02-28T23:59:59.999Z"),
+            (1_700_000_000_120, "2023-11-14T22:13:20.120Z"),
+            // Beyond the calendar, it is wrong, but no panic.
+            (u64::MAX, "1970-01-01T00:00:00.615Z"),
+        ] {
+            assert_eq!(Timestamp(milliseconds).to_rfc3339(), expected);
+        }
     }
 }
 

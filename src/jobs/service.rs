@@ -1,21 +1,25 @@
 //! What HTTP may do with jobs: submit, find, wait, cancel, retry, remove, and read results.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::hints::hinted;
-use super::job::{InputFile, Job, JobSpec};
-use super::queue::{Hint, Idempotency, NewJob, Queue, QueueError, Removed, Stats, Submission, Swept};
+use super::job::{InputFile, Job, JobSpec, Timestamp};
+use super::queue::{
+    Hint, Idempotency, Limits, NewJob, Queue, QueueError, Refusal, Removed, Stats, Submission, Swept,
+};
 use crate::conversion::Upload;
 use crate::domain::{ConversionError, Report};
 use crate::fs::blob::Blob;
-use crate::storage::{self, JobObject, OldJobObject, Storage};
+use crate::storage::{self, JobObject, OldJobObject, Storage, URL_LIFETIME, Url};
 
 /// How often whoever waits for a change asks for it, whatever hints there are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -29,6 +33,12 @@ const ASKED_AT_ONCE: usize = 500;
 /// Objects of a job that are removed at a time.
 const REMOVED_AT_ONCE: usize = 8;
 
+/// The age up to which the numbers of jobs may refuse a job: they are usually counted every two seconds.
+const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A result that is removed sooner than this gets no presigned URL: a client might come too late.
+const SHORTEST_URL_LIFETIME: Duration = Duration::from_mins(1);
+
 /// The jobs of this service. Clones share everything.
 #[derive(Clone)]
 pub struct Jobs {
@@ -36,11 +46,17 @@ pub struct Jobs {
     storage: Storage,
     /// Folder for large objects that are fetched from a bucket.
     spool: PathBuf,
-    /// How long a job may wait, and is kept after its end.
-    ttl: Duration,
+    limits: Limits,
     /// The age that no object of a job exceeds.
     longest_life: Duration,
-    stats: Arc<Mutex<Stats>>,
+    counted: Arc<Mutex<Counted>>,
+}
+
+/// The numbers of jobs, and when they were counted.
+#[derive(Default)]
+struct Counted {
+    stats: Stats,
+    at: Option<Instant>,
 }
 
 /// Why a job could not be submitted, apart from refusals.
@@ -55,11 +71,11 @@ pub enum SubmitError {
 }
 
 impl Jobs {
-    /// `spool`: a folder on this machine for large objects from a bucket. `ttl`: how long a job may wait, and is kept.
-    pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, ttl: Duration) -> Self {
+    /// `spool`: a folder on this machine for large objects from a bucket. `limits`: those of the queue.
+    pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, limits: Limits) -> Self {
         // A job waits for its start, runs, and is kept after its end.
-        let longest_life = 2 * ttl + LONGEST_RUN;
-        Self { queue, storage, spool, ttl, longest_life, stats: Arc::default() }
+        let longest_life = 2 * limits.ttl + LONGEST_RUN;
+        Self { queue, storage, spool, limits, longest_life, counted: Arc::default() }
     }
 
     pub fn queue(&self) -> &Arc<dyn Queue> {
@@ -68,7 +84,23 @@ impl Jobs {
 
     /// How long a job may wait, and is kept after its end.
     pub fn ttl(&self) -> Duration {
-        self.ttl
+        self.limits.ttl
+    }
+
+    /// Returns a limit that another job would exceed whose model has this many bytes at least, by the latest numbers of
+    /// jobs. They are some seconds old and do not tell clients apart, so the queue decides when the job is submitted.
+    pub fn expected_refusal(&self, bytes: u64) -> Option<Refusal> {
+        let Stats { jobs: [queued, running, ..], bytes: unfinished, .. } = {
+            let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.at.filter(|at| at.elapsed() < COUNTED_WITHIN)?;
+            counted.stats.clone()
+        };
+        let checks = [
+            (Refusal::Jobs, queued + running >= self.limits.jobs),
+            (Refusal::ClientBytes, bytes > self.limits.client_bytes),
+            (Refusal::Bytes, unfinished.saturating_add(bytes) > self.limits.bytes),
+        ];
+        checks.into_iter().find(|(_, is_exceeded)| *is_exceeded).map(|(refusal, _)| refusal)
     }
 
     /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are
@@ -110,6 +142,33 @@ impl Jobs {
         let Some(result) = &job.result else { return Ok(None) };
         let object = JobObject::Result(job.id, result.token);
         self.storage.fetch_job_object(object, &result.info.hash, result.info.bytes, &self.spool).await
+    }
+
+    /// Reads a small part of the result of a job from a bucket, without checking it. `None`: [`Jobs::open_result`] costs
+    /// little more, or finds out what is wrong.
+    pub async fn read_result_part(
+        &self,
+        job: &Job,
+        part: Range<u64>,
+    ) -> Result<Option<Bytes>, storage::Error> {
+        let Some(result) = &job.result else { return Ok(None) };
+        let object = JobObject::Result(job.id, result.token);
+        self.storage.read_job_object_part(object, part, result.info.bytes).await
+    }
+
+    /// Returns a URL at which a client can fetch the result of a job from the bucket, if the operator allows that and the
+    /// result is kept long enough.
+    pub async fn result_url(&self, job: &Job) -> Option<Url> {
+        let result = job.result.as_ref()?;
+        let left = job.expires_at.since(Timestamp::now());
+        if left < SHORTEST_URL_LIFETIME {
+            return None;
+        }
+        let (disposition, media_type) = (result.info.content_disposition(), result.info.media_type());
+        let object = JobObject::Result(job.id, result.token);
+        let valid_for = left.min(URL_LIFETIME);
+        let url = self.storage.presigned_job_object(object, &disposition, media_type, valid_for);
+        url.await.ok().flatten()
     }
 
     /// Returns the report of a job that has succeeded. `None`: the store does not have it any more.
@@ -213,7 +272,8 @@ impl Jobs {
             self.remove_objects(removed).await;
         }
         let stats = self.queue.stats().await?;
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        let counted = Counted { stats, at: Some(Instant::now()) };
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         Ok(())
     }
 
@@ -243,7 +303,7 @@ impl Jobs {
 
     /// The numbers of jobs when they were last counted.
     pub fn stats(&self) -> Stats {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
     }
 
     async fn put_model(&self, object: JobObject, upload: &Upload) -> Result<(), SubmitError> {

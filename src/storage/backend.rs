@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -61,15 +62,22 @@ pub trait Backend: Send + Sync {
         spool: &'a Path,
     ) -> Pending<'a, Fetched>;
 
-    /// Returns the URL of [`Storage::presigned`](super::Storage::presigned), unless the blob is absent or expires earlier,
-    /// or the backend has no such URLs.
+    /// Returns the URL of [`Storage::presigned`](super::Storage::presigned), unless the object is absent, or would be older
+    /// than `max_age` at its end, or the backend has no such URLs.
     fn presign<'a>(
         &'a self,
         _path: String,
         _disposition: &'a str,
         _media_type: &'a str,
         _valid_for: Duration,
+        _max_age: Option<Duration>,
     ) -> Pending<'a, Option<Url>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Returns a part of an object of this length, unchecked. `None`: the object is absent or has another length, or the
+    /// backend reads only whole objects.
+    fn get_part(&self, _path: String, _part: Range<u64>, _length: u64) -> Pending<'_, Option<Bytes>> {
         Box::pin(ready(Ok(None)))
     }
 

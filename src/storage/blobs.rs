@@ -13,6 +13,9 @@ use super::operation::{Operation, Outcome};
 use super::store::Storage;
 use crate::fs::blob::Blob;
 
+/// The usual lifetime of a presigned URL: a client follows it at once.
+pub const URL_LIFETIME: Duration = Duration::from_mins(15);
+
 impl Storage {
     /// Stores a result under its hash, which the caller vouches for. Nobody may write to its file any more: the file
     /// itself may become the stored one.
@@ -66,12 +69,24 @@ impl Storage {
         media_type: &str,
         valid_for: Duration,
     ) -> Result<Option<Url>, Error> {
+        let max_age = self.0.ttl + self.0.backend.grace();
+        self.presign(Key::Blob(*hash), disposition, media_type, valid_for, Some(max_age)).await
+    }
+
+    /// `max_age`: the age at which the object may be removed, if it has one.
+    pub(super) async fn presign(
+        &self,
+        key: Key,
+        disposition: &str,
+        media_type: &str,
+        valid_for: Duration,
+        max_age: Option<Duration>,
+    ) -> Result<Option<Url>, Error> {
         if !self.0.presign {
             return Ok(None);
         }
-        let path = Key::Blob(*hash).path();
         let work = async {
-            let url = self.0.backend.presign(path, disposition, media_type, valid_for).await?;
+            let url = self.0.backend.presign(key.path(), disposition, media_type, valid_for, max_age).await?;
             Ok((Outcome::found(url.is_some()), url))
         };
         self.tracked(Operation::Presign, work).await

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path as Location;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
-use object_store::{GetResult, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt, WriteMultipart};
 use tracing::Instrument;
 use url::Url;
 
@@ -191,6 +192,7 @@ impl Backend for Bucket {
         disposition: &'a str,
         media_type: &'a str,
         valid_for: Duration,
+        max_age: Option<Duration>,
     ) -> Pending<'a, Option<Url>> {
         let location = self.location(&path);
         let options = SignedUrlOptions::new().with_query([
@@ -199,7 +201,8 @@ impl Backend for Bucket {
         ]);
         async move {
             let Some(meta) = self.find(self.store.head(&location)).await? else { return Ok(None) };
-            if age(meta.last_modified.into(), SystemTime::now()) + valid_for > self.ttl + self.grace() {
+            let age_at_end = age(meta.last_modified.into(), SystemTime::now()) + valid_for;
+            if max_age.is_some_and(|max_age| age_at_end > max_age) {
                 return Ok(None);
             }
             let signing = self.signer.signed_url_opts(Method::GET, &location, valid_for, &options);
@@ -211,6 +214,16 @@ impl Backend for Bucket {
             self.request(signing).await
         }
         .boxed()
+    }
+
+    fn get_part(&self, path: String, part: Range<u64>, length: u64) -> Pending<'_, Option<Bytes>> {
+        let get = async move {
+            let options = GetOptions::default().with_range(Some(part.clone()));
+            let found = self.store.get_opts(&self.location(&path), options).await?;
+            let is_expected = found.meta.size == length && found.range == part;
+            Ok(if is_expected { Some(found.bytes().await?) } else { None })
+        };
+        async move { Ok(self.find(get).await?.flatten()) }.boxed()
     }
 
     fn put(&self, path: String, content: Bytes) -> Pending<'_, ()> {

@@ -1,13 +1,15 @@
 //! Objects of jobs: durable once they are stored, and removed only with the job's record.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use blake3::Hash;
 use bytes::Bytes;
+use url::Url;
 use uuid::Uuid;
 
-use super::backend::Fetched;
+use super::backend::{Fetched, SMALL};
 use super::error::Error;
 use super::keys::{JOBS, JobObject, Key, Name, Object, age};
 use super::operation::{Operation, Outcome};
@@ -45,6 +47,40 @@ impl Storage {
             }
         };
         self.tracked(Operation::FetchBlob, work).await
+    }
+
+    /// Whether fetching an object of this many bytes takes as much space in the folder `spool`, until it is dropped.
+    pub fn needs_spool(&self, bytes: u64) -> bool {
+        self.0.backend.folder().is_none() && bytes > SMALL
+    }
+
+    /// Returns a part of an object of a job, whose length is `length`, without checking it against its hash. `None`:
+    /// fetching all of it costs little or is needed to check it, or it is absent.
+    pub async fn read_job_object_part(
+        &self,
+        object: JobObject,
+        part: Range<u64>,
+        length: u64,
+    ) -> Result<Option<Bytes>, Error> {
+        if !self.needs_spool(length) || part.end - part.start > SMALL {
+            return Ok(None);
+        }
+        let work = async {
+            let found = self.0.backend.get_part(Key::Job(object).path(), part, length).await?;
+            Ok((Outcome::found(found.is_some()), found))
+        };
+        self.tracked(Operation::Get, work).await
+    }
+
+    /// Returns a URL as [`Storage::presigned`] does. The caller vouches that the object is kept for `valid_for`.
+    pub async fn presigned_job_object(
+        &self,
+        object: JobObject,
+        disposition: &str,
+        media_type: &str,
+        valid_for: Duration,
+    ) -> Result<Option<Url>, Error> {
+        self.presign(Key::Job(object), disposition, media_type, valid_for, None).await
     }
 
     /// Reads a small object of a job.

@@ -36,6 +36,7 @@ mod sweep;
 
 pub use backend::{SMALL, Stored, StoredDocument};
 pub use blake3::Hash;
+pub use blobs::URL_LIFETIME;
 pub use error::{Error, Trouble};
 pub use job_objects::OldJobObject;
 pub use keys::{Document, JobObject, age};

@@ -6,13 +6,13 @@ use super::address::AddressPolicy;
 use crate::domain::{ConversionError, ErrorCode};
 
 /// Longest URL, in characters. A parsed URL is ASCII.
-const LONGEST: usize = 2000;
+pub const MAX_URL_LENGTH: usize = 2048;
 
 /// # Errors
 /// `webhook_refused`
 pub fn check(url: &Url, addresses: &AddressPolicy) -> Result<(), ConversionError> {
-    if url.as_str().len() > LONGEST {
-        return Err(refused("the webhook's URL is longer than 2,000 characters"));
+    if url.as_str().len() > MAX_URL_LENGTH {
+        return Err(refused(format!("the webhook's URL is longer than {MAX_URL_LENGTH} characters")));
     }
     if !["https", "http"].contains(&url.scheme()) {
         return Err(refused("the webhook's URL does not begin with https:// or http://"));
@@ -31,7 +31,7 @@ pub fn no_secret() -> ConversionError {
     refused("webhooks are off, since the operator has set no WEBHOOK_SECRET; ask for the job's state instead")
 }
 
-fn refused(why: &str) -> ConversionError {
+fn refused(why: impl Into<String>) -> ConversionError {
     ConversionError::new(ErrorCode::WebhookRefused, why)
 }
 
@@ -61,10 +61,10 @@ mod tests {
         ] {
             assert_eq!(why(url), None, "{url}");
         }
-        let long = format!("https://example.com/{}", "a".repeat(1980));
-        assert_eq!(long.len(), 2000);
+        let start = "https://example.com/";
+        let long = format!("{start}{}", "a".repeat(MAX_URL_LENGTH - start.len()));
         assert_eq!(why(&long), None);
-        assert!(why(&format!("{long}a")).unwrap().ends_with("is longer than 2,000 characters"));
+        assert!(why(&format!("{long}a")).unwrap().ends_with("is longer than 2048 characters"));
     }
 
     #[test]

@@ -11,13 +11,15 @@ use tracing::Instrument;
 use super::client::{Client, Message, TIMEOUT};
 use super::outcome::{self, Outcome};
 use super::payload;
+use super::places::{Place, Places};
 use crate::jobs::job::Timestamp;
 use crate::jobs::queue::DELIVERY_LEASE;
 use crate::jobs::{Delivery, DeliveryAttempt, Hint, NextAttempt, Queue, QueueError, hinted};
 use crate::metrics::Metrics;
 use crate::telemetry;
 
-/// Webhooks that are sent at a time. A receiver that does not answer takes a place for [`TIMEOUT`].
+/// Webhooks that are sent at a time. A receiver that does not answer takes a place for [`TIMEOUT`]; one host has only some
+/// of them ([`Places`]).
 const AT_ONCE: usize = 32;
 
 /// How often the dispatcher looks for webhooks that are due, whatever hints there are.
@@ -40,6 +42,7 @@ pub struct Dispatcher {
     pub client: Client,
     pub queue: Arc<dyn Queue>,
     pub metrics: Arc<Metrics>,
+    pub places: Places,
 }
 
 impl Dispatcher {
@@ -75,15 +78,25 @@ impl Dispatcher {
         while running.try_join_next().is_some() {}
         while running.len() < AT_ONCE && !stop.is_cancelled() {
             let Some(delivery) = self.queue.take_delivery().await? else { break };
+            let place = match self.places.take(&delivery.url) {
+                Ok(place) => place,
+                Err(pause) => {
+                    let pause = outcome::with_jitter(pause, delivery.id, delivery.token);
+                    // If its lease was lost, another process sends it.
+                    self.queue.postpone_delivery(&delivery, pause).await?;
+                    continue;
+                }
+            };
             let request = delivery.job.spec.request_id.clone();
             let (job, attempt) = (delivery.job.id, delivery.attempts + 1);
             let span = telemetry::span!("webhook", %job, id = request, attempt);
-            running.spawn(Arc::clone(self).deliver(delivery).instrument(span));
+            running.spawn(Arc::clone(self).deliver(delivery, place).instrument(span));
         }
         Ok(())
     }
 
-    async fn deliver(self: Arc<Self>, delivery: Delivery) {
+    /// Sends a webhook, and records the attempt. Holds the place until then.
+    async fn deliver(self: Arc<Self>, delivery: Delivery, _place: Place) {
         let at = Timestamp::now();
         let body = payload::body(&delivery);
         let message = Message { id: delivery.id.to_string(), timestamp: at.0 / 1000, body };

@@ -12,6 +12,8 @@
 //!   symmetric signatures. All attempts of a delivery have the same ID and the same body.
 //! - **Clients choose the URL**, so it could lead to services that only this machine can reach. Addresses are
 //!   checked when the job is submitted, and again on those to which a connection is opened; redirects are failures.
+//! - **Receivers share the dispatcher** (`places.rs`): a webhook whose host has no place left goes back to the queue for
+//!   some seconds, which is no attempt.
 
 mod address;
 mod check;
@@ -19,7 +21,9 @@ mod client;
 mod dispatcher;
 mod outcome;
 mod payload;
+mod places;
 mod service;
 mod signature;
 
+pub use check::MAX_URL_LENGTH;
 pub use service::Webhooks;

@@ -24,7 +24,7 @@ const PAUSES: [Duration; 10] = [
 /// The longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(8);
 
-/// How far a pause may differ from the table, as a part of it. Otherwise all webhooks that a receiver missed while it
+/// How much longer or shorter a pause may become, as a part of it. Otherwise all webhooks that a receiver missed while it
 /// was away would come at once.
 const JITTER: f64 = 0.2;
 
@@ -87,13 +87,18 @@ pub fn error(sent: &Result<Answer, SendError>) -> Option<String> {
 /// Returns the pause after an attempt; `None` if it was the last one.
 fn pause(id: Uuid, attempts: u32) -> Option<Duration> {
     let pause = PAUSES.get(attempts as usize)?;
-    Some(pause.mul_f64(1.0 + JITTER * spread(id, attempts)))
+    Some(with_jitter(*pause, id, attempts.into()))
 }
 
-/// Returns a number from -1 to 1 that differs from delivery to delivery and from attempt to attempt.
-fn spread(id: Uuid, attempts: u32) -> f64 {
+/// Makes the pause of a delivery longer or shorter by [`JITTER`] at most. `number` differs from pause to pause.
+pub fn with_jitter(pause: Duration, id: Uuid, number: u64) -> Duration {
+    pause.mul_f64(1.0 + JITTER * spread(id, number))
+}
+
+/// Returns a number from -1 to 1 that differs from delivery to delivery and from `number` to `number`.
+fn spread(id: Uuid, number: u64) -> f64 {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(id.as_bytes()).update(&attempts.to_le_bytes());
+    hasher.update(id.as_bytes()).update(&number.to_le_bytes());
     let [low, high, ..] = *hasher.finalize().as_bytes();
     f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX) * 2.0 - 1.0
 }

@@ -1,11 +1,8 @@
 //! The body of a webhook: which job ended and how. A client asks for everything else, with its API key.
 
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::jobs::Delivery;
-use crate::jobs::job::Timestamp;
 
 /// Returns the JSON, which is the same for all attempts since a job that has ended does not change.
 pub fn body(delivery: &Delivery) -> String {
@@ -13,16 +10,10 @@ pub fn body(delivery: &Delivery) -> String {
     let state = job.state.word();
     let payload = json!({
         "type": format!("job.{state}"),
-        "timestamp": rfc3339(delivery.occurred_at),
+        "timestamp": delivery.occurred_at.to_rfc3339(),
         "data": { "id": job.id, "state": state, "output_format": job.spec.target.to_string() },
     });
     payload.to_string()
-}
-
-/// Returns the time in UTC; an empty text if it is later than the year 9999.
-fn rfc3339(time: Timestamp) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000_000).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -31,7 +22,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{Client, Format, Options};
-    use crate::jobs::{Job, JobSpec, Priority, State};
+    use crate::jobs::{Job, JobSpec, Priority, State, Timestamp};
 
     fn delivery(state: State) -> Delivery {
         let spec = JobSpec {
@@ -79,7 +70,7 @@ mod tests {
             (State::Expired, "expired"),
         ] {
             let expected = format!(
-                r#"{{"type":"job.{word}","timestamp":"2023-11-14T22:13:20.12Z","data":{{"id":"00000000-0000-0000-0000-000000000007","state":"{word}","output_format":"glb"}}}}"#
+                r#"{{"type":"job.{word}","timestamp":"2023-11-14T22:13:20.120Z","data":{{"id":"00000000-0000-0000-0000-000000000007","state":"{word}","output_format":"glb"}}}}"#
             );
             assert_eq!(body(&delivery(state)), expected);
         }

@@ -9,6 +9,7 @@ use url::Url;
 use super::check;
 use super::client::Client;
 use super::dispatcher::Dispatcher;
+use super::places::Places;
 use crate::config;
 use crate::domain::ConversionError;
 use crate::jobs::Queue;
@@ -56,6 +57,6 @@ impl Webhooks {
     pub async fn run(self, stop: CancellationToken) {
         let Self { client, queue, metrics } = self;
         let Some(client) = client else { return };
-        Arc::new(Dispatcher { client, queue, metrics }).run(stop).await;
+        Arc::new(Dispatcher { client, queue, metrics, places: Places::default() }).run(stop).await;
     }
 }

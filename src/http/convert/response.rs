@@ -15,9 +15,10 @@ use crate::conversion::{self, CacheStatus, Content, Converted, LARGE_RESULT};
 use crate::domain::Client;
 use crate::domain::report::Timings;
 use crate::fs::blob::Blob;
+use crate::http::headers::{self, items, known_tags};
 use crate::http::problem::Problem;
 use crate::http::state::Gateway;
-use crate::storage::Hash;
+use crate::storage::{Hash, Url};
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -31,22 +32,17 @@ const CHUNK: usize = 64 << 10;
 
 /// Whether the client wants a new conversion instead of a stored result.
 pub fn wants_fresh(headers: &HeaderMap) -> bool {
-    values(headers, &header::CACHE_CONTROL).any(|word| word.eq_ignore_ascii_case("no-cache"))
+    items(headers, header::CACHE_CONTROL).any(|word| word.eq_ignore_ascii_case("no-cache"))
 }
 
 /// Returns the hashes of the results that the client has. A `*` names none.
 pub fn tags(headers: &HeaderMap) -> Vec<Hash> {
-    let tag = |value: &str| {
-        let tag = value.strip_prefix("W/").unwrap_or(value);
-        Hash::from_hex(tag.strip_prefix('"')?.strip_suffix('"')?).ok()
-    };
-    values(headers, &header::IF_NONE_MATCH).filter_map(tag).collect()
+    known_tags(headers).filter_map(|tag| Hash::from_hex(tag).ok()).collect()
 }
 
-/// Returns the items of a list header.
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim)
+/// Returns the `ETag` of a result.
+pub fn tag(info: &cache::ResultInfo) -> String {
+    format!("\"{}\"", info.hash.to_hex())
 }
 
 /// Returns the response to a conversion; `receive` is the duration of the upload.
@@ -78,9 +74,7 @@ async fn send(
     let Converted { info, content, .. } = converted;
     let mut response = match content {
         Content::Unchanged => StatusCode::NOT_MODIFIED.into_response(),
-        Content::Elsewhere(url) => {
-            (StatusCode::SEE_OTHER, [(header::LOCATION, url.to_string())]).into_response()
-        }
+        Content::Elsewhere(url) => redirect(&url),
         Content::Stored(content) => file(&info, content, ()),
         Content::Made(artifact) => {
             // Unlike a stored result, this one takes extra space until it is sent.
@@ -91,31 +85,43 @@ async fn send(
             file(&info, artifact.content().await?, (artifact, held))
         }
     };
-    let tag = format!("\"{}\"", info.hash.to_hex());
+    describe(&mut response, &info, &format!("/v1/reports/{}", info.report));
+    headers::set(response.headers_mut(), SERVER_TIMING, &timing);
+    Ok(response)
+}
+
+/// Adds the headers of every response with a result, or in place of one. `report` is the path of its report.
+pub fn describe(response: &mut Response, info: &cache::ResultInfo, report: &str) {
+    let is_redirect = response.status() == StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_DISPOSITION, info.content_disposition()),
-        (SERVER_TIMING, timing),
         (LOSSES, info.losses.to_string()),
-        (header::LINK, format!("</v1/reports/{}>; rel=\"describedby\"", info.report)),
-        (header::ETAG, tag),
+        (header::LINK, format!("<{report}>; rel=\"describedby\"")),
+        (header::ETAG, tag(info)),
     ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
-        }
+        headers::set(headers, name, &value);
     }
     // A redirect's signed URL expires, so it must not be cached.
-    if response.status() != StatusCode::SEE_OTHER {
-        response.headers_mut().insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
+    if !is_redirect {
+        headers.insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
     }
-    Ok(response)
+}
+
+/// Returns a redirect to the file, which the client is to get with `GET`, whatever its request was.
+pub fn redirect(url: &Url) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, url.as_str())]).into_response()
+}
+
+/// Returns the headers of a body with this many bytes of a result.
+pub fn file_headers(info: &cache::ResultInfo, bytes: u64) -> [(HeaderName, String); 2] {
+    [(header::CONTENT_TYPE, info.media_type().to_owned()), (header::CONTENT_LENGTH, bytes.to_string())]
 }
 
 /// Returns a response with the whole content. The body owns `kept`.
 fn file(info: &cache::ResultInfo, content: Blob, kept: impl Send + 'static) -> Response {
     let length = content.length();
-    let headers =
-        [(header::CONTENT_TYPE, info.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
-    (headers, body(content, length, kept)).into_response()
+    (file_headers(info, length), body(content, length, kept)).into_response()
 }
 
 /// Returns a body that reads `length` bytes of the content, from the position of its file, as it is sent. The body owns

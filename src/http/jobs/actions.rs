@@ -1,4 +1,4 @@
-//! What a client can do with a job: cancel, retry and remove it.
+//! What a client can do with a job: cancel, retry and remove it, and have its webhook sent again.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,11 +6,10 @@ use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::document::Document;
-use super::errors;
+use super::errors::{self, POLL_AFTER};
 use super::find::{PathId, find};
 use super::submit::{Submitted, accepted, run_detached};
 use crate::domain::ErrorCode;
-use crate::http::middleware;
 use crate::http::middleware::rate_limit::OverLimit;
 use crate::http::middleware::request_id::RequestId;
 use crate::http::problem::Problem;
@@ -27,8 +26,7 @@ pub async fn cancel_job(
     id: PathId,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
-    let client = middleware::client(&extensions).unwrap_or_default();
-    let job = find(&gateway, id, &client).await?;
+    let job = find(&gateway, id, &extensions).await?;
     if job.state.has_ended() {
         return Ok(Json(Document::new(&job)).into_response());
     }
@@ -49,8 +47,7 @@ pub async fn retry_job(
     if let Some(OverLimit(limit)) = extensions.get() {
         return Err(limit.clone());
     }
-    let client = middleware::client(&extensions).unwrap_or_default();
-    let job = find(&gateway, id, &client).await?;
+    let job = find(&gateway, id, &extensions).await?;
     match job.state {
         jobs::State::Queued | jobs::State::Running => return Err(errors::not_finished()),
         jobs::State::Succeeded => {
@@ -58,6 +55,9 @@ pub async fn retry_job(
             return Err(Problem::new(ErrorCode::WrongJobState, detail));
         }
         jobs::State::Failed | jobs::State::Cancelled | jobs::State::Expired => {}
+    }
+    if let Some(refusal) = gateway.jobs.expected_refusal(job.spec.bytes()) {
+        return Err(errors::refused(refusal));
     }
     let jobs = gateway.jobs.clone();
     let request_id = extensions.get::<RequestId>().map_or("", RequestId::as_str).to_owned();
@@ -70,6 +70,34 @@ pub async fn retry_job(
     }
 }
 
+/// Send the webhook of a job again
+///
+/// The webhook of a job that has ended is sent at once, whether or not it was delivered before, with the same
+/// `webhook-id`. `webhook.deliveries` of the job tells how that ends.
+#[utoipa::path(post, path = "/v1/jobs/{id}/webhook/redeliver", tag = "jobs")]
+pub async fn redeliver_webhook(
+    State(gateway): State<Shared>,
+    id: PathId,
+    extensions: Extensions,
+) -> Result<Response, Problem> {
+    let job = find(&gateway, id, &extensions).await?;
+    let Some(url) = &job.spec.webhook_url else {
+        return Err(Problem::new(ErrorCode::NotFound, "the job has no webhook"));
+    };
+    if !job.state.has_ended() {
+        let detail = "the job has not ended, and only then its webhook is sent";
+        return Err(Problem::new(ErrorCode::WrongJobState, detail).with_retry_after(POLL_AFTER));
+    }
+    // The settings may have changed since the job was submitted.
+    gateway.webhooks.check(url)?;
+    let queue = gateway.jobs.queue();
+    let is_due = queue.redeliver(job.id).await.map_err(|error| errors::unavailable(&error))?;
+    let job = queue.job(job.id).await.map_err(|error| errors::unavailable(&error))?;
+    // Without either of the two, it was removed meanwhile.
+    let job = job.filter(|_| is_due).ok_or_else(errors::absent)?;
+    Ok((StatusCode::ACCEPTED, Json(Document::new(&job))).into_response())
+}
+
 /// Remove a job
 ///
 /// Removes its model, its result and its record. A running job is stopped.
@@ -79,8 +107,7 @@ pub async fn remove_job(
     id: PathId,
     extensions: Extensions,
 ) -> Result<StatusCode, Problem> {
-    let client = middleware::client(&extensions).unwrap_or_default();
-    let job = find(&gateway, id, &client).await?;
+    let job = find(&gateway, id, &extensions).await?;
     gateway.jobs.remove(job.id).await.map_err(|error| errors::unavailable(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
 
@@ -33,7 +32,8 @@ pub struct Document<'a> {
     /// Present while the job is running, once its worker has reported a stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
-    /// The place among the client's own queued jobs, from 1. Only in the response for a single queued job.
+    /// The place among the client's own queued jobs, from 1. Only in the response for a single queued job; absent while
+    /// the job is paused, since its worker lacked the engine, the store or disk space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Attempts that began, except those that were given back through no fault of the job.
@@ -131,6 +131,9 @@ struct Links {
     cancel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<String>,
+    /// Sends the webhook again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redeliver: Option<String>,
 }
 
 /// A point in time: RFC 3339 in UTC, with milliseconds.
@@ -224,38 +227,21 @@ impl Links {
             result: link(succeeded, "result"),
             cancel: link(unfinished, "cancel"),
             retry: link(!unfinished && !succeeded, "retry"),
+            redeliver: link(!unfinished && job.spec.webhook_url.is_some(), "webhook/redeliver"),
             job: path,
         }
     }
 }
 
 impl From<Timestamp> for DateTime {
-    fn from(Timestamp(milliseconds): Timestamp) -> Self {
-        let seconds = (milliseconds / 1000).cast_signed();
-        let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (year, month, day) = time.to_calendar_date();
-        let (hour, minute, second) = time.to_hms();
-        let (month, milliseconds) = (u8::from(month), milliseconds % 1000);
-        Self(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z"))
+    fn from(time: Timestamp) -> Self {
+        Self(time.to_rfc3339())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339_with_milliseconds() {
-        for (milliseconds, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (1_796_028_931_042, "2026-11-30T08:55:31.042Z"),
-            (1_709_164_799_999, "2024-02-28T23:59:59.999Z"),
-        ] {
-            assert_eq!(DateTime::from(Timestamp(milliseconds)).0, expected);
-        }
-        // Beyond the calendar, it is wrong, but no panic.
-        let _ = DateTime::from(Timestamp(u64::MAX));
-    }
 
     #[test]
     fn webhook_urls_are_shown_without_secrets() {

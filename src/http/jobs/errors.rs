@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
+use crate::http::shares::Exceeded;
 use crate::jobs::{Refusal, SubmitError};
 
 /// `Retry-After` of an unfinished job, and of a key whose request is still in progress.
@@ -15,6 +16,9 @@ const UNAVAILABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// `Retry-After` when limits of jobs are reached: by then, a small conversion has ended.
 const ROOM_AFTER: Duration = Duration::from_secs(10);
+
+/// `Retry-After` when too many event streams are open: by then, a small conversion has ended.
+const STREAM_AFTER: Duration = Duration::from_secs(10);
 
 /// The problem of a job that does not exist, or belongs to another client.
 pub fn absent() -> Problem {
@@ -72,6 +76,19 @@ pub fn key_in_flight() -> Problem {
 /// The problem of a request that needs a job to have ended.
 pub fn not_finished() -> Problem {
     Problem::new(ErrorCode::JobNotFinished, "the job has not ended").with_retry_after(POLL_AFTER)
+}
+
+/// The problem of an event stream beyond the limit.
+pub fn too_many_streams(exceeded: Exceeded) -> Problem {
+    let who = match exceeded {
+        Exceeded::Client => "this client",
+        Exceeded::All => "all clients together",
+    };
+    let detail = format!(
+        "{who} may not hold more connections with events of jobs (a part of MAX_CONNECTIONS); ask for the state of the \
+         job, or try again later"
+    );
+    Problem::new(ErrorCode::TooManyStreams, detail).with_retry_after(STREAM_AFTER)
 }
 
 fn too_many(limit: &str, code: ErrorCode) -> Problem {

@@ -15,9 +15,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::document::{DateTime, Document};
+use super::errors;
 use super::find::{PathId, find};
 use crate::http::middleware;
 use crate::http::problem::Problem;
+use crate::http::shares::Share;
 use crate::http::state::Shared;
 use crate::jobs::{self, GiveBack, Job, Progress};
 
@@ -58,6 +60,8 @@ struct Follower {
     latest: u64,
     events: VecDeque<jobs::Event>,
     end: End,
+    /// Its part of the connections that may wait.
+    _waiting: Share,
 }
 
 /// The last event of a stream.
@@ -80,10 +84,11 @@ pub async fn job_events(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
+    let job = find(&gateway, id, &extensions).await?;
     let client = middleware::client(&extensions).unwrap_or_default();
-    let job = find(&gateway, id, &client).await?;
+    let waiting = gateway.waiting.enter(client).map_err(errors::too_many_streams)?;
     let closed = gateway.shutdown.closed.clone();
-    let follower = Follower::new(gateway, job, last_event_id(&headers));
+    let follower = Follower::new(gateway, job, last_event_id(&headers), waiting);
     let events = stream::unfold(follower, Follower::next).take_until(closed.cancelled_owned());
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
     Ok(([(header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], events).into_response())
@@ -96,11 +101,12 @@ fn last_event_id(headers: &HeaderMap) -> u64 {
 }
 
 impl Follower {
-    fn new(gateway: Shared, job: Job, seen: u64) -> Self {
-        // No event has a later ID than this, so the client has made one up.
+    fn new(gateway: Shared, job: Job, seen: u64, waiting: Share) -> Self {
+        // No event has a later ID than the version, so the client has made one up. Not every version is an event: the
+        // `end` that a client has seen may be older than the job, and later than its last event.
         let latest = if seen > job.version { 0 } else { seen };
-        let (id, events) = (job.id, VecDeque::new());
-        let mut follower = Self { gateway, id, version: 0, latest, events, end: End::NotReached };
+        let (id, events, end) = (job.id, VecDeque::new(), End::NotReached);
+        let mut follower = Self { gateway, id, version: 0, latest, events, end, _waiting: waiting };
         follower.read(job);
         follower
     }

@@ -4,10 +4,12 @@ use std::time::SystemTime;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::http::Extensions;
 use uuid::Uuid;
 
 use super::errors;
 use crate::domain::{Client, ErrorCode};
+use crate::http::middleware;
 use crate::http::problem::Problem;
 use crate::http::state::Gateway;
 use crate::jobs::Job;
@@ -16,14 +18,15 @@ use crate::storage::Storage;
 /// The ID in the path.
 pub type PathId = Result<Path<Uuid>, PathRejection>;
 
-/// Returns the job, if the client may see it. A job of another client is as if it did not exist.
+/// Returns the job, if the client of the request may see it. A job of another client is as if it did not exist.
 ///
 /// # Errors
 /// `not_found`, `expired`, `jobs_unavailable`.
-pub async fn find(gateway: &Gateway, id: PathId, client: &Client) -> Result<Job, Problem> {
+pub async fn find(gateway: &Gateway, id: PathId, request: &Extensions) -> Result<Job, Problem> {
     let Path(id) = id.map_err(|_| errors::absent())?;
     let job = gateway.jobs.queue().job(id).await.map_err(|error| errors::unavailable(&error))?;
-    job.filter(|job| is_visible(&job.spec.client, client)).ok_or_else(|| gone(gateway, id))
+    let client = middleware::client(request).unwrap_or_default();
+    job.filter(|job| is_visible(&job.spec.client, &client)).ok_or_else(|| gone(gateway, id))
 }
 
 /// The problem of an ID without a job: it has expired if it is old enough.

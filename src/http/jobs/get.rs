@@ -13,6 +13,7 @@ use super::prefer::{PREFER, PREFERENCE_APPLIED, Prefer};
 use super::wait;
 use crate::domain::ErrorCode;
 use crate::http::convert::response::KEPT_BY_CLIENT;
+use crate::http::headers::{self, known_tags};
 use crate::http::middleware;
 use crate::http::problem::Problem;
 use crate::http::report_texts::TextKey;
@@ -23,7 +24,8 @@ use crate::telemetry;
 /// Get a job
 ///
 /// With `Prefer: wait=N`, the response comes once the job has ended, or after N seconds; with `If-None-Match` as well,
-/// once the job is no longer as the client knows it. The longest wait is 60 seconds.
+/// once the job is no longer as the client knows it. The longest wait is 60 seconds. A client with too many requests that
+/// wait gets the response at once; `Preference-Applied` tells.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs")]
 pub async fn get_job(
     State(gateway): State<Shared>,
@@ -31,16 +33,16 @@ pub async fn get_job(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
-    let client = middleware::client(&extensions).unwrap_or_default();
-    let mut job = find(&gateway, id, &client).await?;
+    let mut job = find(&gateway, id, &extensions).await?;
     let known = known_versions(&headers);
-    let longest = Prefer::read(&headers).wait;
-    if let Some(within) = longest {
+    let mut longest = Prefer::read(&headers).wait;
+    if let Some(within) = &mut longest {
+        let client = middleware::client(&extensions).unwrap_or_default();
         let reached = |job: &Job| match known.as_slice() {
             [] => job.state.has_ended(),
             known => !known.contains(&job.version),
         };
-        let waited = wait::until(&gateway, job, within, reached).await;
+        let waited = wait::until(&gateway, client, job, within, reached).await;
         job = waited.map_err(|error| errors::unavailable(&error))?.ok_or_else(errors::absent)?;
     }
     let (version, has_ended) = (job.version, job.state.has_ended());
@@ -52,29 +54,20 @@ pub async fn get_job(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
     // Weak, since the position and the report are not part of the version.
-    if let Ok(tag) = HeaderValue::from_str(&format!("W/\"{version}\"")) {
-        headers.insert(header::ETAG, tag);
-    }
+    headers::set(headers, header::ETAG, &format!("W/\"{version}\""));
     if !has_ended {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(POLL_AFTER.as_secs()));
     }
     if let Some(within) = longest {
         headers.insert(header::VARY, HeaderValue::from(PREFER));
-        if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", within.as_secs())) {
-            headers.insert(PREFERENCE_APPLIED, applied);
-        }
+        headers::set(headers, PREFERENCE_APPLIED, &format!("wait={}", within.as_secs()));
     }
     Ok(response)
 }
 
 /// Returns the versions of the job that the client has. A `*` names none.
 fn known_versions(headers: &HeaderMap) -> Vec<u64> {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    let version = |tag: &str| {
-        let tag = tag.trim();
-        tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?.parse().ok()
-    };
-    lines.flat_map(|line| line.split(',')).filter_map(version).collect()
+    known_tags(headers).filter_map(|tag| tag.parse().ok()).collect()
 }
 
 async fn describe(gateway: &Gateway, job: Job) -> Result<Response, Problem> {

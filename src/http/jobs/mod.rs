@@ -8,7 +8,7 @@
 //!  GET  /v1/jobs/{id} ────────▶ find ─▶ wait ─▶ document
 //!              …/result ──────▶ find ─▶ range, result_digest ─▶ file
 //!              …/events ──────▶ find ─▶ follows the job until it ends
-//!              …/cancel, …/retry, DELETE
+//!              …/cancel, …/retry, …/webhook/redeliver, DELETE
 //! ```
 
 pub mod actions;

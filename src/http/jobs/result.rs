@@ -1,11 +1,11 @@
-//! `GET /v1/jobs/{id}/result`: the converted file, or a part of it.
+//! `GET /v1/jobs/{id}/result`: the converted file, or a part of it, or a redirect to it.
 
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::document::path;
@@ -13,14 +13,26 @@ use super::find::{PathId, find};
 use super::range::{self, Wanted};
 use super::{errors, result_digest};
 use crate::cache::ResultInfo;
-use crate::domain::{ConversionError, ErrorCode};
+use crate::conversion::LARGE_RESULT;
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::fs::blob::Blob;
 use crate::http::convert::response;
 use crate::http::digest::{self, REPR_DIGEST};
+use crate::http::headers;
 use crate::http::middleware;
 use crate::http::problem::Problem;
+use crate::http::shares::Share;
 use crate::http::state::{Gateway, Shared};
 use crate::jobs::{self, Job};
+
+/// What is sent of a result.
+struct Opened {
+    content: Blob,
+    /// The digest of the whole file, if it is known.
+    digest: Option<HeaderValue>,
+    /// The space on this disk that the content takes until it is sent.
+    space: Option<Share>,
+}
 
 /// Get the result of a job
 ///
@@ -34,51 +46,48 @@ pub async fn get_result(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
+    let job = find(&gateway, id, &extensions).await?;
     let client = middleware::client(&extensions).unwrap_or_default();
-    let job = find(&gateway, id, &client).await?;
-    respond(&gateway, &job, &headers, &method).await
+    respond(&gateway, &job, &headers, &method, client).await
 }
 
-/// Returns the response with the result. Only `GET` has ranges.
+/// Returns the response with the result. Only `GET` has ranges. `HEAD` reads nothing from the store, and is not
+/// redirected.
 ///
 /// # Errors
-/// `job_not_finished`, `wrong_job_state` if it was cancelled, `expired`, `jobs_unavailable`; the job's own error if it
-/// has failed.
+/// `job_not_finished`, `wrong_job_state` if it was cancelled, `expired`, `jobs_unavailable`, `overloaded`; the job's own
+/// error if it has failed.
 pub async fn respond(
     gateway: &Gateway,
     job: &Job,
     headers: &HeaderMap,
     method: &Method,
+    client: Client,
 ) -> Result<Response, Problem> {
     let info = result_of(job)?;
-    let tag = format!("\"{}\"", info.hash.to_hex());
     let mut response = if response::tags(headers).contains(&info.hash) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if method == Method::HEAD {
-        let response = (file_headers(info, info.bytes), Body::empty()).into_response();
+        let response = (response::file_headers(info, info.bytes), Body::empty()).into_response();
         with_digest(response, result_digest::known(job.id))
     } else {
+        let is_get = method == Method::GET;
         let wanted =
-            if method == Method::GET { range::wanted(headers, &tag, info.bytes) } else { Wanted::Whole };
-        let (status, part) = match wanted {
-            Wanted::Whole => (StatusCode::OK, 0..info.bytes),
-            Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+            if is_get { range::wanted(headers, &response::tag(info), info.bytes) } else { Wanted::Whole };
+        let part = match wanted {
+            Wanted::Whole => None,
+            Wanted::Part(part) => Some(part),
             Wanted::Unsatisfiable => return Ok(unsatisfiable(info.bytes)),
         };
-        send(gateway, job, info, headers, status, part).await?
-    };
-    for (name, value) in [
-        (header::CONTENT_DISPOSITION, info.content_disposition()),
-        (header::ETAG, tag),
-        (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (response::LOSSES, info.losses.to_string()),
-        (header::LINK, format!("<{}>; rel=\"describedby\"", path(job.id))),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
+        // The bucket takes care of the range.
+        let url = if info.bytes >= LARGE_RESULT { gateway.jobs.result_url(job).await } else { None };
+        match url {
+            Some(url) => response::redirect(&url),
+            None => send(gateway, job, info, part, digest::is_wanted(headers), client).await?,
         }
-    }
-    response.headers_mut().insert(header::CACHE_CONTROL, response::KEPT_BY_CLIENT);
+    };
+    response::describe(&mut response, info, &path(job.id));
+    response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     Ok(response)
 }
 
@@ -100,34 +109,73 @@ fn result_of(job: &Job) -> Result<&ResultInfo, Problem> {
     }
 }
 
-/// Returns the response with a part of the file.
+/// Returns the response with the file, or with a part of it.
 async fn send(
     gateway: &Gateway,
     job: &Job,
     info: &ResultInfo,
-    headers: &HeaderMap,
-    status: StatusCode,
-    part: Range<u64>,
+    part: Option<Range<u64>>,
+    wants_digest: bool,
+    client: Client,
 ) -> Result<Response, Problem> {
-    let opened = gateway.jobs.open_result(job).await.map_err(|error| errors::unavailable(&error))?;
-    let gone = || Problem::new(ErrorCode::Expired, "the result of the job is no longer stored");
-    let content = opened.ok_or_else(gone)?;
-    let digest = result_digest::find_or_compute(job.id, &content, digest::is_wanted(headers)).await;
-    let (bytes, length) = (part.end - part.start, content.length());
-    let range = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
-    let content = cut(content, part).map_err(|error| ConversionError::io("read the result", &error))?;
-    let body = response::body(content, bytes, ());
-    let mut response = (status, file_headers(info, bytes), body).into_response();
-    if status == StatusCode::PARTIAL_CONTENT
-        && let Ok(range) = HeaderValue::from_str(&range)
-    {
-        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    let (status, sent) = match &part {
+        Some(part) => (StatusCode::PARTIAL_CONTENT, part.clone()),
+        None => (StatusCode::OK, 0..info.bytes),
+    };
+    let small = match &part {
+        Some(part) => read_small(gateway, job, part.clone(), wants_digest).await?,
+        None => None,
+    };
+    let Opened { content, digest, space } = match small {
+        Some(opened) => opened,
+        None => open(gateway, job, info, sent.clone(), wants_digest, client).await?,
+    };
+    let bytes = sent.end - sent.start;
+    let body = response::body(content, bytes, space);
+    let mut response = (status, response::file_headers(info, bytes), body).into_response();
+    if part.is_some() {
+        let range = format!("bytes {}-{}/{}", sent.start, sent.end.saturating_sub(1), info.bytes);
+        headers::set(response.headers_mut(), header::CONTENT_RANGE, &range);
     }
     Ok(with_digest(response, digest))
 }
 
-fn file_headers(info: &ResultInfo, bytes: u64) -> [(HeaderName, String); 2] {
-    [(header::CONTENT_TYPE, info.media_type().to_owned()), (header::CONTENT_LENGTH, bytes.to_string())]
+/// Reads a small part from a bucket, and nothing else of the file. `None`: the file has to be opened.
+async fn read_small(
+    gateway: &Gateway,
+    job: &Job,
+    part: Range<u64>,
+    wants_digest: bool,
+) -> Result<Option<Opened>, Problem> {
+    let digest = result_digest::known(job.id);
+    if wants_digest && digest.is_none() {
+        return Ok(None);
+    }
+    let read = gateway.jobs.read_result_part(job, part).await;
+    let read = read.map_err(|error| errors::unavailable(&error))?;
+    Ok(read.map(|bytes| Opened { content: Blob::Memory(bytes), digest, space: None }))
+}
+
+/// Opens the file, and checks it. One from a bucket takes space on this disk until it is sent.
+async fn open(
+    gateway: &Gateway,
+    job: &Job,
+    info: &ResultInfo,
+    part: Range<u64>,
+    wants_digest: bool,
+    client: Client,
+) -> Result<Opened, Problem> {
+    let space = if gateway.storage.needs_spool(info.bytes) {
+        Some(gateway.results.hold_copy(client, info.bytes)?)
+    } else {
+        None
+    };
+    let opened = gateway.jobs.open_result(job).await.map_err(|error| errors::unavailable(&error))?;
+    let gone = || Problem::new(ErrorCode::Expired, "the result of the job is no longer stored");
+    let content = opened.ok_or_else(gone)?;
+    let digest = result_digest::find_or_compute(job.id, &content, wants_digest).await;
+    let content = cut(content, part).map_err(|error| ConversionError::io("read the result", &error))?;
+    Ok(Opened { content, digest, space })
 }
 
 /// Returns a part of the content, with the file at its beginning.
@@ -155,9 +203,7 @@ fn with_digest(mut response: Response, digest: Option<HeaderValue>) -> Response 
 fn unsatisfiable(length: u64) -> Response {
     let detail = format!("the range is not within the {length} bytes of the file");
     let mut response = Problem::new(ErrorCode::RangeNotSatisfiable, detail).into_response();
-    if let Ok(range) = HeaderValue::from_str(&format!("bytes */{length}")) {
-        response.headers_mut().insert(header::CONTENT_RANGE, range);
-    }
+    headers::set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
     response
 }
 

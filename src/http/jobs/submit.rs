@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::request::Parts;
@@ -28,6 +28,7 @@ use crate::http::state::{Gateway, Shared};
 use crate::http::upload;
 use crate::jobs::{Job, JobSpec, Jobs, Key, Priority, Submission, SubmitError};
 use crate::telemetry::otlp;
+use crate::webhooks::MAX_URL_LENGTH;
 
 /// The path that keys for idempotency belong to.
 const PATH: &str = "/v1/jobs";
@@ -36,8 +37,8 @@ const PATH: &str = "/v1/jobs";
 const PRIORITY: &str = "priority";
 const WEBHOOK_URL: &str = "webhook_url";
 
-/// Longest URL of a webhook, in bytes.
-const MAX_URL: usize = 2048;
+/// Bytes by which a form is usually longer than its files, at most.
+const FORM_BYTES: u64 = 64 << 10;
 
 /// What a request wants, apart from its model.
 pub struct JobRequest {
@@ -72,23 +73,21 @@ pub async fn submit_job(
 
 fn read_request(query: Result<Query<Parameters>, QueryRejection>) -> Result<JobRequest, Problem> {
     let (query, [priority, webhook_url]) = ConvertQuery::read_with(query, [PRIORITY, WEBHOOK_URL])?;
-    let priority = match priority.as_deref() {
-        None => Priority::default(),
-        Some("low") => Priority::Low,
-        Some("normal") => Priority::Normal,
-        Some(other) => {
-            return Err(Problem::malformed(format!("priority takes low|normal, not {:?}", cut(other))));
-        }
-    };
+    let priority = priority.as_deref().map(parse_priority).transpose()?.unwrap_or_default();
     let webhook_url = webhook_url.as_deref().map(parse_webhook).transpose()?;
     Ok(JobRequest { query, priority, webhook_url, path: PATH })
 }
 
+fn parse_priority(text: &str) -> Result<Priority, Problem> {
+    let wrong = || Problem::malformed(format!("priority takes low|normal, not {:?}", cut(text)));
+    Priority::from_word(text).ok_or_else(wrong)
+}
+
 fn parse_webhook(text: &str) -> Result<Url, Problem> {
-    let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL);
+    let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL_LENGTH);
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| {
-        let detail = format!("webhook_url takes an http or https URL of at most {MAX_URL} characters");
+        let detail = format!("webhook_url takes an http or https URL of at most {MAX_URL_LENGTH} characters");
         Problem::malformed(detail)
     })
 }
@@ -121,9 +120,18 @@ pub async fn submit(
         }
         None => None,
     };
+    let (has_key, announced) = (reserved.is_some(), body.size_hint().lower());
+    // Spares a client an upload that would be refused. A job needs no free place in the queue of conversions.
+    let refuse = |name: Option<&str>| {
+        // A request with a key may repeat one whose job exists. The name of a form's first file makes no difference.
+        if has_key || name.is_some() {
+            return Ok(());
+        }
+        let refusal = gateway.jobs.expected_refusal(announced.saturating_sub(FORM_BYTES));
+        refusal.map_or(Ok(()), |refusal| Err(errors::refused(refusal)))
+    };
     let received = tokio::select! {
-        // A job needs no free place in the queue of conversions.
-        received = receive(gateway, &request.query, &client, &parts.headers, body, |_| Ok(())) => received,
+        received = receive(gateway, &request.query, &client, &parts.headers, body, refuse) => received,
         () = gateway.shutdown.cancelling.cancelled() => Err(gateway.problem(conversion::stopping())),
     };
     let model = match received {
@@ -230,7 +238,7 @@ mod tests {
 
     #[test]
     fn wrong_priorities_and_webhooks_are_refused() {
-        let long = format!("webhook_url=https://example.com/{}", "a".repeat(MAX_URL));
+        let long = format!("webhook_url=https://example.com/{}", "a".repeat(MAX_URL_LENGTH));
         for query in [
             "priority=high",
             "priority=low&priority=low",

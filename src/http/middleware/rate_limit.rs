@@ -3,13 +3,14 @@
 use std::num::NonZeroU32;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::client::client;
 use crate::config::Access;
 use crate::domain::{Client, ErrorCode};
+use crate::http::headers;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 use crate::http::upload::discard;
@@ -61,9 +62,7 @@ pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, nex
     let limit = format!("\"default\";r={remaining};t={seconds}");
     let policy = format!("\"default\";q={};w={}", quota.requests, quota.window.as_secs());
     for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
+        headers::set(response.headers_mut(), name, &value);
     }
     response
 }

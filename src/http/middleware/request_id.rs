@@ -1,10 +1,12 @@
 //! Request IDs: the client's if valid, otherwise a new one; in the response, the log and errors.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
+
+use crate::http::headers;
 
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,9 +37,7 @@ pub async fn set_request_id(mut request: Request, next: Next) -> Response {
     let id = RequestId::from_request(&request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HEADER, value);
-    }
+    headers::set(response.headers_mut(), HEADER, id.as_str());
     response.extensions_mut().insert(id);
     response
 }

@@ -11,9 +11,9 @@ use crate::http::jobs::document::Document;
 /// A triangle as OBJ: the smallest model.
 const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
-/// Codes that a conversion never responds with: the first six belong to other routes, the next to the command line, and
-/// the last to clients that hung up.
-const EXCLUDED: [ErrorCode; 9] = [
+/// Codes that a conversion never responds with: the last two belong to the command line and to clients that hung up, the
+/// others to other routes.
+const EXCLUDED: [ErrorCode; 10] = [
     ErrorCode::WebhookRefused,
     ErrorCode::NotFound,
     ErrorCode::Expired,
@@ -21,6 +21,7 @@ const EXCLUDED: [ErrorCode; 9] = [
     ErrorCode::RangeNotSatisfiable,
     ErrorCode::JobNotFinished,
     ErrorCode::WrongJobState,
+    ErrorCode::TooManyStreams,
     ErrorCode::OutputExists,
     ErrorCode::Cancelled,
 ];

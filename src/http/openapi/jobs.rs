@@ -9,6 +9,7 @@ use crate::domain::ErrorCode;
 use crate::http::jobs::document::Document;
 use crate::http::jobs::list::{DEFAULT_PAGE, Listing, MAX_PAGE};
 use crate::jobs::State;
+use crate::webhooks::MAX_URL_LENGTH;
 
 const JSON: &str = "application/json";
 
@@ -74,14 +75,8 @@ const FOUND: [ErrorCode; 2] = [ErrorCode::NotFound, ErrorCode::Expired];
 pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
     let job = schemas.subschema_for::<Document>().to_value();
     let list = schemas.subschema_for::<Listing>().to_value();
-    let shown = |about: &str, headers: &[&str]| {
-        let mut shown = response(about, JSON, &job);
-        add_headers(&mut shown, headers);
-        shown
-    };
     let submit = &mut paths["/v1/jobs"]["post"];
-    let accepted = accepted(&job);
-    fill(submit, submission(schemas), [("202", accepted.clone())], &SUBMISSION);
+    fill(submit, submission(schemas), [("202", accepted(&job))], &SUBMISSION);
     submit["requestBody"] = convert::body();
     add_rate_limit(submit);
 
@@ -93,7 +88,9 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
         "description": "The job is as the client knows it: `If-None-Match` names its `ETag`.",
         "headers": named(&["X-Request-Id", "Retry-After"]),
     });
-    let mut current = [("200", shown("The job.", &["Retry-After", "Preference-Applied"])), ("304", known)];
+    let mut shown = response("The job.", JSON, &job);
+    add_headers(&mut shown, &["Retry-After", "Preference-Applied"]);
+    let mut current = [("200", shown), ("304", known)];
     for (_, response) in &mut current {
         response["headers"]["ETag"] = json!({
             "description": "The version of the job, for `If-None-Match`. Weak, since the position is not part of it.",
@@ -105,7 +102,8 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
         convert::header("If-None-Match", "`ETag`s of the versions that the client has."),
         convert::header(
             "Prefer",
-            "With `wait=N`, the response waits up to N seconds (60 at most); RFC 7240.",
+            "With `wait=N`, the response waits up to N seconds (60 at most), unless too many of the client's requests, or of \
+             all, wait already; RFC 7240.",
         ),
     ];
     let codes = [&FOUND[..], &[ErrorCode::Overloaded]].concat();
@@ -116,6 +114,7 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
     let codes = [
         &FOUND[..],
         &[ErrorCode::JobNotFinished, ErrorCode::WrongJobState, ErrorCode::RangeNotSatisfiable],
+        &[ErrorCode::Overloaded],
         &CONVERSION,
     ];
     fill(&mut paths["/v1/jobs/{id}/result"]["get"], with_id(result_headers()), files(), &codes.concat());
@@ -126,12 +125,22 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
     let event = json!({ "type": "object", "properties": { "id": field, "event": field, "data": field } });
     let stream = response(about, "text/event-stream", &event);
     let resumed = convert::header("Last-Event-ID", "The ID of the last event that the client has.");
-    fill(&mut paths["/v1/jobs/{id}/events"]["get"], with_id([resumed]), [("200", stream)], &FOUND);
+    let codes = [&FOUND[..], &[ErrorCode::TooManyStreams]].concat();
+    fill(&mut paths["/v1/jobs/{id}/events"]["get"], with_id([resumed]), [("200", stream)], &codes);
+    describe_actions(paths, &job);
+}
 
-    let unchanged = shown("The job had ended before.", &[]);
-    let cancelled =
-        [("200", unchanged), ("202", shown("Accepted; the job, which may not have ended yet.", &[]))];
+/// Adds the descriptions of what a client can do with a job, whose schema is `job`.
+fn describe_actions(paths: &mut Value, job: &Value) {
+    let shown = |about: &str| response(about, JSON, job);
+    let unchanged = shown("The job had ended before.");
+    let cancelled = [("200", unchanged), ("202", shown("Accepted; the job, which may not have ended yet."))];
     fill(&mut paths["/v1/jobs/{id}/cancel"]["post"], with_id([]), cancelled, &FOUND);
+
+    let redelivered = [("202", shown("Accepted; the job, whose webhook is due."))];
+    let codes = [&FOUND[..], &[ErrorCode::WebhookRefused, ErrorCode::WrongJobState]].concat();
+    let redeliver = &mut paths["/v1/jobs/{id}/webhook/redeliver"]["post"];
+    fill(redeliver, with_id([]), redelivered, &codes);
 
     let codes = [
         &FOUND[..],
@@ -144,7 +153,7 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
         ],
     ];
     let retry = &mut paths["/v1/jobs/{id}/retry"]["post"];
-    fill(retry, with_id([]), [("202", accepted)], &codes.concat());
+    fill(retry, with_id([]), [("202", accepted(job))], &codes.concat());
     add_rate_limit(retry);
 }
 
@@ -177,7 +186,7 @@ fn submission(schemas: &mut SchemaGenerator) -> Vec<Value> {
     let priority = json!({ "type": "string", "enum": ["low", "normal"] });
     parameters.push(convert::parameter("priority", "query", about, &priority));
     let about = "An http or https URL that is told of the job's end.";
-    let url = json!({ "type": "string", "format": "uri", "maxLength": 2048 });
+    let url = json!({ "type": "string", "format": "uri", "maxLength": MAX_URL_LENGTH });
     parameters.push(convert::parameter("webhook_url", "query", about, &url));
     parameters
 }
@@ -226,8 +235,8 @@ fn result_headers() -> [Value; 4] {
     .map(|(name, about)| convert::header(name, about))
 }
 
-/// The responses with a file, or with a part of one.
-fn files() -> [(&'static str, Value); 3] {
+/// The responses with a file, with a part of one, or in place of it.
+fn files() -> [(&'static str, Value); 4] {
     const HEADERS: [&str; 9] = [
         "X-Request-Id",
         "Content-Disposition",
@@ -240,9 +249,12 @@ fn files() -> [(&'static str, Value); 3] {
         "Content-Range",
     ];
     let (without_range, without_body) = (HEADERS.len() - 1, HEADERS.len() - 2);
+    let elsewhere = "A large file, at `Location` for a limited time; only if the operator redirects clients to the bucket. \
+        `HEAD` is not redirected.";
     [
         ("200", "The converted file, or a zip of several files.", without_range, true),
         ("206", "The range of the file.", HEADERS.len(), true),
+        ("303", elsewhere, without_body, false),
         ("304", "The client has the file: `If-None-Match` names its `ETag`.", without_body, false),
     ]
     .map(|(status, about, headers, has_body)| {
@@ -250,6 +262,9 @@ fn files() -> [(&'static str, Value); 3] {
         let mut response = json!({ "description": about, "headers": named(headers) });
         if has_body {
             response["content"] = convert::content();
+        }
+        if status == "303" {
+            add_headers(&mut response, &["Location"]);
         }
         (status, response)
     })

@@ -67,6 +67,7 @@ cached, too.";
         super::jobs::events::job_events,
         super::jobs::actions::cancel_job,
         super::jobs::actions::retry_job,
+        super::jobs::actions::redeliver_webhook,
         health::health,
         health::live,
         health::ready,

@@ -134,8 +134,8 @@ pub fn headers() -> Value {
             &pattern("^bytes ([0-9]+-[0-9]+|\\*)/[0-9]+$"),
         ),
         "Repr-Digest": optional(
-            "The SHA-256 of the whole file (RFC 9530). Absent for large files, unless the request has \
-             `Want-Repr-Digest`.",
+            "The SHA-256 of the whole file (RFC 9530). Absent for large files, and for small ranges of files in a bucket, \
+             unless it is known or the request has `Want-Repr-Digest`.",
             pattern("^sha-256=:[A-Za-z0-9+/]{43}=:$"),
         ),
         "Idempotent-Replayed": optional(

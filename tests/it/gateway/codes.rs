@@ -52,6 +52,8 @@ async fn every_documented_response_occurs() {
     a_faulty_engine(&mut seen).await;
     results_in_a_bucket(&mut seen).await;
     jobs::jobs(&mut seen).await;
+    jobs::redeliveries(&mut seen).await;
+    jobs::streams(&mut seen).await;
     jobs::submissions(&mut seen).await;
     jobs::full_queues(&mut seen).await;
     jobs::a_broken_queue(&mut seen).await;
@@ -513,4 +515,5 @@ async fn results_in_a_bucket(seen: &mut Seen) {
         }
         seen.take(response, answer("POST", path, 303, "")).await;
     }
+    jobs::a_result_in_a_bucket(seen, &gateway).await;
 }

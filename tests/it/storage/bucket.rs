@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use meshgate::config::CloudOptions;
 use meshgate::fs::blob::Blob;
-use meshgate::storage::{Document, Error, Storage, Stored, Trouble};
+use meshgate::storage::{Document, Error, JobObject, SMALL, Storage, Stored, Trouble};
 use uuid::Uuid;
 
 use super::backend::{Backend, noise};
@@ -217,6 +217,58 @@ async fn presigned_urls_serve_results_from_the_bucket() {
     let storage = folder.open_with(|config| config.presign = true);
     put(&storage, &content).await;
     assert_eq!(storage.presigned(&hash, name, media_type, minute).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_parts_of_job_objects_are_read_without_the_rest() {
+    let (backend, folder) = (Backend::bucket().await, Backend::folder());
+    let content = noise(7, 400_000);
+    let object = JobObject::Result(Uuid::now_v7(), 1);
+    for storage in [backend.open(), folder.open()] {
+        storage.put_job_object(object, source(&content)).await.unwrap();
+        for (part, length, is_read) in [
+            (0..1, 400_000, true),
+            (399_000..400_000, 400_000, true),
+            (7..7 + SMALL, 400_000, true),
+            (7..8 + SMALL, 400_000, false),
+            // Another length than that of the object, and one that costs little as a whole.
+            (0..1, 400_001, false),
+            (0..1, SMALL, false),
+        ] {
+            let read = storage.read_job_object_part(object, part.clone(), length).await.unwrap();
+            let expected = &content[part.start as usize..part.end as usize];
+            // Folders have no need for it.
+            let is_read = is_read && storage.needs_spool(length);
+            assert_eq!(read.as_deref(), is_read.then_some(expected), "{part:?} of {length}");
+        }
+        let absent = JobObject::Result(Uuid::now_v7(), 1);
+        assert_eq!(storage.read_job_object_part(absent, 0..1, 400_000).await.unwrap(), None);
+    }
+    assert!(backend.open().needs_spool(400_000) && !folder.open().needs_spool(400_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presigned_urls_serve_objects_of_jobs() {
+    let backend = Backend::bucket().await;
+    let content = noise(8, 300_000);
+    let object = JobObject::Result(Uuid::now_v7(), 3);
+    // Results expire, and objects of jobs do not.
+    let storage = backend.open_with(|config| {
+        config.presign = true;
+        config.ttl = Duration::from_nanos(24);
+    });
+    let (name, media_type) = ("attachment; filename=\"a.glb\"", "model/gltf-binary");
+    let url = |storage: Storage| async move {
+        storage.presigned_job_object(object, name, media_type, Duration::from_mins(1)).await.unwrap()
+    };
+    assert_eq!(url(storage.clone()).await, None);
+    storage.put_job_object(object, source(&content)).await.unwrap();
+    assert_eq!(url(backend.open()).await, None);
+    let answer = reqwest::get(url(storage).await.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], media_type);
+    assert_eq!(answer.headers()["content-disposition"], name);
+    assert!(answer.bytes().await.unwrap() == content);
 }
 
 /// Would panic with two cryptography providers in one program.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Sender;
 use super::receiver::{Received, Receiver, Reply};
+use crate::gateway::{LONG, PAUSE};
 
 const HERE: &str = "127.0.0.1";
 
@@ -111,6 +112,32 @@ async fn a_receiver_that_never_answers_costs_only_its_time() {
     assert_eq!(sender.failure(job).await, (None, "no answer within 0.5 s".to_owned()));
     assert!(began.elapsed() >= Duration::from_millis(500));
     assert_eq!(silent.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_never_answers_keeps_no_other_one_waiting() {
+    let silent = Receiver::start(&[Reply::Never]).await;
+    let other = Receiver::start(&[Reply::Status(200, "")]).await;
+    // The silent one keeps its places until the end of the test.
+    let sender = Sender::start("127.0.0.1, localhost");
+    let mut silenced = Vec::new();
+    // More than there are places for all receivers.
+    for _ in 0..40 {
+        silenced.push(sender.end_job(&silent.url(HERE)).await);
+    }
+    let began = Instant::now();
+    while silent.received().len() < 8 {
+        assert!(began.elapsed() < LONG, "{}", silent.received().len());
+        tokio::time::sleep(PAUSE).await;
+    }
+    let job = sender.end_job(&other.url("localhost")).await;
+    assert_eq!(sender.attempts(job, 1).await[0].error, None);
+    assert_eq!(silent.received().len(), 8);
+    // A webhook that finds no place stays in the queue, and has no attempt.
+    assert_eq!(sender.pending().await, 40);
+    for id in silenced {
+        assert!(sender.queue.job(id).await.unwrap().unwrap().deliveries.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

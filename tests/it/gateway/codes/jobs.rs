@@ -5,6 +5,7 @@ use reqwest::multipart::{Form, Part};
 use uuid::Uuid;
 
 use super::{Seen, answer, ask, begin};
+use crate::gateway::connections::large_glb;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, TRIANGLE, until};
 
@@ -14,14 +15,17 @@ pub const UPLOADS: [&str; 3] = ["/convert", "/v1/convert", "/v1/jobs"];
 const JOBS: &str = UPLOADS[2];
 
 /// Every call on one job: a method, and what follows the path of the job.
-const CALLS: [(&str, &str); 6] = [
+const CALLS: [(&str, &str); 7] = [
     ("GET", ""),
     ("DELETE", ""),
     ("GET", "/result"),
     ("GET", "/events"),
     ("POST", "/cancel"),
     ("POST", "/retry"),
+    REDELIVER,
 ];
+
+const REDELIVER: (&str, &str) = ("POST", "/webhook/redeliver");
 
 /// A conversion without the engine, and one that needs it.
 const REPACK: &str = "output_format=gltf&filename=a.glb";
@@ -151,6 +155,42 @@ pub async fn jobs(seen: &mut Seen) {
     seen.every_call_on_a_job(&gateway, "017f22e2-79b0-7cc3-98c4-dc0c0c07398f", 410, "expired").await;
 }
 
+/// Tests webhooks that are to be sent again, and what happens once the operator has turned webhooks off.
+pub async fn redeliveries(seen: &mut Seen) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ("DATA_DIR", folder.path().to_str().unwrap());
+    let secret = ("WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    let on = Gateway::start_cold(&[NO_ENGINE, data, secret, ("WEBHOOK_ALLOW", "127.0.0.1")]);
+    // Nobody listens there.
+    let query = format!("{BLENDER}&webhook_url=http%3A%2F%2F127.0.0.1%3A1%2F");
+    let id = seen.submit(&on, &query, TRIANGLE.as_bytes()).await;
+    seen.call_job(&on, REDELIVER, &id, 409, "wrong_job_state").await;
+    seen.call_job(&on, ("POST", "/cancel"), &id, 202, "").await;
+    until_state(&on, &id, "cancelled").await;
+    seen.call_job(&on, REDELIVER, &id, 202, "").await;
+    drop(on);
+    let off = Gateway::start_cold(&[NO_ENGINE, data]);
+    seen.call_job(&off, REDELIVER, &id, 400, "webhook_refused").await;
+}
+
+/// Tests the limit of event streams.
+pub async fn streams(seen: &mut Seen) {
+    // A quarter of them is one.
+    let gateway = Gateway::start_cold(&[NO_ENGINE, ("MAX_CONNECTIONS", "4")]);
+    let id = seen.submit(&gateway, BLENDER, TRIANGLE.as_bytes()).await;
+    let open = on_job(&gateway, ("GET", "/events"), &id).send().await.unwrap();
+    assert_eq!(open.status(), 200);
+    seen.call_job(&gateway, ("GET", "/events"), &id, 429, "too_many_streams").await;
+    drop(open);
+}
+
+/// Tests a redirect to the bucket, for a client that does not follow it.
+pub async fn a_result_in_a_bucket(seen: &mut Seen, gateway: &Gateway) {
+    let id = seen.submit(gateway, REPACK, &large_glb(2 << 20)).await;
+    until_state(gateway, &id, "succeeded").await;
+    seen.call_job(gateway, ("GET", "/result"), &id, 303, "").await;
+}
+
 /// Tests how submissions are refused.
 pub async fn submissions(seen: &mut Seen) {
     let gateway = Gateway::start(&[]);
@@ -196,9 +236,9 @@ async fn keys_in_flight(seen: &mut Seen, gateway: &Gateway) {
 
 /// Tests the limits of unfinished jobs: of their number, and of the size of their models.
 pub async fn full_queues(seen: &mut Seen) {
-    // One client may have half: one job, or 50 bytes, which is less than two triangles.
+    // One client may have half: one job, or 6000 bytes. A small model counts as 4 KiB, and its name.
     for (limit, status, code) in
-        [(("JOBS_LIMIT", "2"), 429, "too_many_jobs"), (("JOBS_MAX_SIZE", "100"), 507, "jobs_full")]
+        [(("JOBS_LIMIT", "2"), 429, "too_many_jobs"), (("JOBS_MAX_SIZE", "12000"), 507, "jobs_full")]
     {
         let gateway = Gateway::start_cold(&[NO_ENGINE, limit]);
         let cancelled = seen.submit(&gateway, BLENDER, TRIANGLE.as_bytes()).await;

@@ -12,12 +12,13 @@ use crate::gateway::{Gateway, LONG, PAUSE};
 const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb");
 
 /// Every call on one job: a method, and what follows the path of the job.
-const CALLS: [(Method, &str); 6] = [
+const CALLS: [(Method, &str); 7] = [
     (Method::GET, ""),
     (Method::GET, "/result"),
     (Method::GET, "/events"),
     (Method::POST, "/cancel"),
     (Method::POST, "/retry"),
+    (Method::POST, "/webhook/redeliver"),
     (Method::DELETE, ""),
 ];
 

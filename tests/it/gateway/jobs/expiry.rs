@@ -28,7 +28,7 @@ async fn a_result_expires() {
     for last in ["result", "events"] {
         assert_problem(gateway.get(&below(&job, last)).await, 410, "expired").await;
     }
-    for last in ["cancel", "retry"] {
+    for last in ["cancel", "retry", "webhook/redeliver"] {
         assert_problem(gateway.post(&below(&job, last)).await, 410, "expired").await;
     }
     assert_problem(gateway.delete(path(&job)).await, 410, "expired").await;

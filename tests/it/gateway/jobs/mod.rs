@@ -2,6 +2,7 @@
 
 mod access;
 mod actions;
+mod bucket;
 mod crashes;
 mod durability;
 mod events;
@@ -12,6 +13,7 @@ mod metrics;
 mod prefer;
 mod results;
 mod shared;
+mod waiting;
 mod webhooks;
 mod workers;
 

@@ -6,11 +6,13 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Response;
+use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-use super::{REPACK, accepted, assert_problem, path};
+use super::events::{check, follow};
+use super::{FAST, REPACK, accepted, assert_problem, below, path};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, LONG, PAUSE};
+use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE};
 use crate::webhooks::receiver::{Receiver, Reply};
 
 /// 24 bytes of zeros.
@@ -18,10 +20,28 @@ const SECRET: (&str, &str) = ("WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAA
 
 const HERE: &str = "127.0.0.1";
 
-async fn submit(gateway: &Gateway, url: &str) -> Response {
+/// A query with this webhook.
+fn calling(query: &str, url: &str) -> String {
     let url: String = byte_serialize(url.as_bytes()).collect();
-    let query = format!("{REPACK}&webhook_url={url}");
-    gateway.submission(&query, triangle()).send().await.unwrap()
+    format!("{query}&webhook_url={url}")
+}
+
+async fn submit(gateway: &Gateway, url: &str) -> Response {
+    gateway.submission(&calling(REPACK, url), triangle()).send().await.unwrap()
+}
+
+/// Waits until this many attempts to deliver the webhook are recorded; returns them.
+async fn deliveries(gateway: &Gateway, job: &Value, count: usize) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        let job = gateway.json(path(job)).await;
+        let deliveries = job["webhook"]["deliveries"].as_array().unwrap();
+        if deliveries.len() >= count {
+            return deliveries.clone();
+        }
+        assert!(began.elapsed() < LONG, "it is not delivered: {job}");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,16 +79,7 @@ async fn a_webhook_tells_of_the_end_of_a_job() {
     let shown = receiver.url(HERE).replace("?token=1", "");
     assert_eq!(job["webhook"]["url"], shown);
     gateway.succeeded(&job).await;
-    let began = Instant::now();
-    let delivered = loop {
-        let job = gateway.json(path(&job)).await;
-        let delivery = &job["webhook"]["deliveries"][0];
-        if !delivery.is_null() {
-            break delivery.clone();
-        }
-        assert!(began.elapsed() < LONG, "it is not delivered: {job}");
-        tokio::time::sleep(PAUSE).await;
-    };
+    let delivered = deliveries(&gateway, &job, 1).await.remove(0);
     assert_eq!((&delivered["status"], delivered.get("error")), (&204.into(), None));
 
     let [request] = &receiver.received()[..] else { panic!("not one request") };
@@ -77,6 +88,56 @@ async fn a_webhook_tells_of_the_end_of_a_job() {
     let signature = request.header("webhook-signature").strip_prefix("v1,").unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, &[0; 24]);
     hmac::verify(&key, signed.as_bytes(), &STANDARD.decode(signature).unwrap()).unwrap();
-    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    let body: Value = serde_json::from_str(&request.body).unwrap();
     assert_eq!((&body["type"], &body["data"]["id"]), (&"job.succeeded".into(), &job["id"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_sent_again_on_request() {
+    let receiver = Receiver::start(&[Reply::Status(204, "")]).await;
+    // Without an engine, the first job does not end.
+    let gateway = Gateway::start_cold(&[SECRET, ("WEBHOOK_ALLOW", HERE), ("BLENDER_PYTHON", "/bin/false")]);
+    let unfinished = gateway.submit(&calling(FAST, &receiver.url(HERE)), TRIANGLE).await;
+    assert_eq!(unfinished["links"]["redeliver"], Value::Null);
+    let redeliver = async |job: &Value| gateway.post(&below(job, "webhook/redeliver")).await;
+    assert_problem(redeliver(&unfinished).await, 409, "wrong_job_state").await;
+
+    let without = gateway.submit(REPACK, triangle()).await;
+    let without = gateway.succeeded(&without).await;
+    assert_eq!(without["links"]["redeliver"], Value::Null);
+    let sentence = assert_problem(redeliver(&without).await, 404, "not_found").await;
+    assert!(sentence.contains("webhook"), "{sentence}");
+
+    let job = accepted(submit(&gateway, &receiver.url(HERE)).await).await;
+    let job = gateway.succeeded(&job).await;
+    assert_eq!(job["links"]["redeliver"], below(&job, "webhook/redeliver"));
+    deliveries(&gateway, &job, 1).await;
+    let again = accepted(redeliver(&job).await).await;
+    assert_eq!((&again["id"], &again["state"]), (&job["id"], &"succeeded".into()));
+    deliveries(&gateway, &job, 2).await;
+    let [first, second] = &receiver.received()[..] else { panic!("not two requests") };
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    assert_eq!(first.body, second.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_to_deliver_are_no_events() {
+    let receiver = Receiver::start(&[Reply::Status(204, "")]).await;
+    let gateway = Gateway::start_cold(&[SECRET, ("WEBHOOK_ALLOW", HERE)]);
+    let job = accepted(submit(&gateway, &receiver.url(HERE)).await).await;
+    gateway.succeeded(&job).await;
+    deliveries(&gateway, &job, 1).await;
+    let before = follow(&gateway, &job, None).await;
+    check(&before, "succeeded");
+    accepted(gateway.post(&below(&job, "webhook/redeliver")).await).await;
+    deliveries(&gateway, &job, 2).await;
+
+    let after = follow(&gateway, &job, None).await;
+    let ([changes @ .., old], [same @ .., new]) = (&before[..], &after[..]) else { panic!("no events") };
+    assert_eq!(changes, same);
+    // The job is another version of itself, which a client that has seen the old end gets.
+    assert!(old.id < new.id, "{after:#?}");
+    for seen in changes.last().unwrap().id..=new.id {
+        assert_eq!(follow(&gateway, &job, Some(seen)).await, std::slice::from_ref(new), "{seen}");
+    }
 }
