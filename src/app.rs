@@ -20,18 +20,19 @@ use crate::redis::Redis;
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
-/// Builds the converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that
-/// needs it.
+/// Builds the converter of this process, with `workers` slots of Blender, of which jobs may hold `job_share` while
+/// requests wait. Blender starts with the first conversion that needs it.
 ///
 /// # Errors
 /// The error of opening the work folder.
 pub fn converter(
     workers: usize,
+    job_share: usize,
     admission: Admission,
     settings: &Engine,
 ) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
-    let engine = engine(&work, settings).map(|settings| local::Settings { workers, ..settings });
+    let engine = engine(&work, settings).map(|settings| local::Settings { workers, job_share, ..settings });
     let executor = Arc::new(LocalExecutor::new(engine));
     Ok(Converter::new(executor, work, limits(settings), admission))
 }

@@ -4,6 +4,7 @@
 
 mod interface;
 pub mod local;
+pub mod memory;
 mod orphans;
 pub mod stats;
 pub mod task;

@@ -157,7 +157,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         counts.stored(operation.word(), outcome.word(), took);
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
-    let converter = Arc::new(app::converter(server.workers, admission, &config.engine)?);
+    let job_share = config.jobs.share_of(server.workers);
+    let converter = Arc::new(app::converter(server.workers, job_share, admission, &config.engine)?);
     let redis = app::redis(config.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(MemoryLimiter::default()),
@@ -204,7 +205,7 @@ fn worker(gateway: &Gateway, config: &Config) -> Worker {
             cache_scope: config.access.cache_scope,
             timeout: config.server.timeout,
         },
-        share: (config.server.workers * config.jobs.share).div_ceil(100).max(1),
+        share: config.jobs.share_of(config.server.workers),
         draining: gateway.shutdown.draining.clone(),
     }
 }
