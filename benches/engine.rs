@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use meshgate::context::Context;
 use meshgate::conversion::{Admission, Converter, Spec};
 use meshgate::domain::options::Packaging;
-use meshgate::domain::{Client, Format, Options};
+use meshgate::domain::{Client, Format, Options, Purpose};
 use meshgate::executor::EngineRequest;
 use meshgate::executor::local::{Blender, LocalExecutor};
 use meshgate::executor::task::{Importer, Task};
@@ -240,6 +240,7 @@ impl Bench {
 pub fn engine_request(folder: &ConversionFolder, task: Task) -> EngineRequest<'_> {
     EngineRequest {
         client: Client::Local,
+        purpose: Purpose::Request,
         folder,
         task,
         allowed: Duration::from_mins(1),

@@ -25,13 +25,14 @@ use crate::telemetry::logging;
 const NO_ENGINE: &str =
     "this gateway runs no engine; submit a job with POST /v1/jobs, or add the header Prefer: respond-async";
 
-/// Builds the converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that
-/// needs it; without slots, never.
+/// Builds the converter of this process, with `workers` slots of Blender, of which jobs may hold `job_share` while
+/// requests wait. Blender starts with the first conversion that needs it; without slots, never.
 ///
 /// # Errors
 /// The error of opening the work folder.
 pub fn converter(
     workers: usize,
+    job_share: usize,
     admission: Admission,
     settings: &Engine,
 ) -> Result<Converter, ConversionError> {
@@ -41,7 +42,7 @@ pub fn converter(
         let installed = engine.ok().and_then(|settings| settings.engine.installed());
         Arc::new(NoExecutor::new(NO_ENGINE, installed))
     } else {
-        Arc::new(LocalExecutor::new(engine.map(|settings| local::Settings { workers, ..settings })))
+        Arc::new(LocalExecutor::new(engine.map(|settings| local::Settings { workers, job_share, ..settings })))
     };
     Ok(Converter::new(executor, work, limits(settings), admission))
 }

@@ -33,6 +33,11 @@ impl Jobs {
             share: reader.read(&settings::JOBS_SHARE),
         }
     }
+
+    /// The number of these workers that jobs may use while requests wait: at least one.
+    pub fn share_of(&self, workers: usize) -> usize {
+        workers.saturating_mul(self.share).div_ceil(100).max(1)
+    }
 }
 
 /// Reads the address and the password of the Redis that keeps jobs; `None` if no Redis is set.

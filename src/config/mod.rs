@@ -81,7 +81,7 @@ pub struct Server {
     pub workers: usize,
     /// Conversions that may be queued.
     pub queue_limit: usize,
-    /// Time limit of one conversion, including its time in the queue.
+    /// Time limit of one conversion. A request's time in the queue counts; waiting of jobs does not.
     pub timeout: Duration,
     /// Largest request body, in bytes.
     pub max_file_size: u64,

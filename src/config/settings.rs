@@ -189,7 +189,7 @@ settings! {
     CONVERSION_TIMEOUT: Duration {
         takes: values::SECONDS,
         default: Value("600"),
-        help: "seconds that one conversion may take, including its time in the queue",
+        help: "seconds that one conversion may take, including its time in the queue; waiting of jobs does not count",
         parse: values::seconds,
     }
 

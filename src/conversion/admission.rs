@@ -2,8 +2,8 @@
 //!
 //! Clients share the places. If all are taken, a client takes over a waiting place of another client that has at least
 //! two places more. So no client keeps others out of the queue, and a client that is alone may fill it. The engine's
-//! slots decide which conversion runs next. Jobs wait in a queue of their own, whose worker takes few at a time; their
-//! places count for nobody's limit.
+//! slots decide which conversion runs next. Jobs wait in a queue of their own, whose worker takes few at a time; here they
+//! only count for the expected wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,17 +30,16 @@ struct Queue {
     /// Requests.
     inside: usize,
     jobs: usize,
-    /// The places of clients that have any, the oldest first.
+    /// The places of requests, by client, the oldest first.
     clients: HashMap<Client, BTreeMap<u64, Entry>>,
     /// Average duration of the latest conversions, waiting excluded.
     average: Option<Duration>,
 }
 
-/// A place that a conversion has.
+/// A place that a request has.
 #[derive(Debug)]
 struct Entry {
     works: bool,
-    is_job: bool,
     taken_over: CancellationToken,
 }
 
@@ -48,8 +47,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct QueuePlace {
     queue: Arc<Mutex<Queue>>,
-    client: Client,
-    number: u64,
+    /// The client and the number of the place; `None` for a job, whose place nobody takes over.
+    request: Option<(Client, u64)>,
     began: OnceLock<Instant>,
     taken_over: CancellationToken,
 }
@@ -76,24 +75,20 @@ impl Admission {
             queue.free(&other, number);
         }
         queue.inside += 1;
-        Ok(self.place(&mut queue, client, false))
-    }
-
-    /// Takes a place for a job of this client.
-    pub fn enter_job(&self, client: &Client) -> QueuePlace {
-        let mut queue = lock(&self.queue);
-        queue.jobs += 1;
-        self.place(&mut queue, client, true)
-    }
-
-    fn place(&self, queue: &mut Queue, client: &Client, is_job: bool) -> QueuePlace {
         let number = queue.next;
         queue.next += 1;
         let taken_over = CancellationToken::new();
-        let entry = Entry { works: false, is_job, taken_over: taken_over.clone() };
+        let entry = Entry { works: false, taken_over: taken_over.clone() };
         queue.clients.entry(client.clone()).or_default().insert(number, entry);
-        let (queue, client) = (Arc::clone(&self.queue), client.clone());
-        QueuePlace { queue, client, number, began: OnceLock::new(), taken_over }
+        let request = Some((client.clone(), number));
+        Ok(QueuePlace { queue: Arc::clone(&self.queue), request, began: OnceLock::new(), taken_over })
+    }
+
+    /// Takes a place for a job.
+    pub fn enter_job(&self) -> QueuePlace {
+        lock(&self.queue).jobs += 1;
+        let (queue, taken_over) = (Arc::clone(&self.queue), CancellationToken::new());
+        QueuePlace { queue, request: None, began: OnceLock::new(), taken_over }
     }
 
     /// Whether all places are taken at this moment.
@@ -110,12 +105,6 @@ impl Admission {
     /// How many requests run or wait at this moment.
     pub fn inside(&self) -> usize {
         lock(&self.queue).inside
-    }
-
-    /// Whether fewer requests and jobs run or wait than may run.
-    pub fn has_idle_worker(&self) -> bool {
-        let queue = lock(&self.queue);
-        queue.inside + queue.jobs < self.workers
     }
 
     /// How many may run at a time.
@@ -143,7 +132,7 @@ impl Queue {
     fn place_to_take_over(&self, client: &Client) -> Option<(Client, u64)> {
         let own = self.clients.get(client).map_or(0, BTreeMap::len);
         let waiting = self.clients.iter().filter_map(|(other, places)| {
-            let newest = places.iter().rfind(|(_, taken)| !taken.works && !taken.is_job)?.0;
+            let newest = places.iter().rfind(|(_, taken)| !taken.works)?.0;
             Some((places.len(), *newest, other))
         });
         let (places, number, other) = waiting.max_by_key(|(places, newest, _)| (*places, *newest))?;
@@ -158,7 +147,7 @@ impl Queue {
         if places.is_empty() {
             self.clients.remove(client);
         }
-        *(if taken.is_job { &mut self.jobs } else { &mut self.inside }) -= 1;
+        self.inside -= 1;
     }
 
     fn record_duration(&mut self, took: Duration) {
@@ -171,9 +160,10 @@ impl QueuePlace {
     /// Marks the work as begun; from now on no other client takes the place over.
     pub fn work(&self) {
         self.began.get_or_init(|| {
-            let mut queue = lock(&self.queue);
-            let places = queue.clients.get_mut(&self.client);
-            if let Some(taken) = places.and_then(|places| places.get_mut(&self.number)) {
+            if let Some((client, number)) = &self.request
+                && let Some(taken) =
+                    lock(&self.queue).clients.get_mut(client).and_then(|places| places.get_mut(number))
+            {
                 taken.works = true;
             }
             Instant::now()
@@ -197,7 +187,11 @@ impl QueuePlace {
 
 impl Drop for QueuePlace {
     fn drop(&mut self) {
-        lock(&self.queue).free(&self.client, self.number);
+        let mut queue = lock(&self.queue);
+        match &self.request {
+            Some((client, number)) => queue.free(client, *number),
+            None => queue.jobs -= 1,
+        }
     }
 }
 
@@ -244,14 +238,16 @@ mod tests {
     #[test]
     fn jobs_take_no_place_from_requests() {
         let admission = Admission::new(1, 1);
-        let jobs: Vec<QueuePlace> = (0..3).map(|_| admission.enter_job(&client("a"))).collect();
-        assert!(!admission.is_full() && !admission.has_idle_worker());
+        let jobs: Vec<QueuePlace> = (0..3).map(|_| admission.enter_job()).collect();
+        jobs[0].work();
+        assert!(!admission.is_full() && admission.inside() == 0);
         let requests: Vec<QueuePlace> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
         // Only the newest waiting request can make room.
         assert!(enter(&admission, "b").is_ok());
         assert!(is_taken_over(&requests[1]) && !jobs.iter().any(is_taken_over));
         drop((jobs, requests));
-        assert!(admission.has_idle_worker() && lock(&admission.queue).clients.is_empty());
+        let queue = lock(&admission.queue);
+        assert!(queue.clients.is_empty() && (queue.inside, queue.jobs) == (0, 0));
     }
 
     #[test]
@@ -286,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn without_workers_nothing_is_idle_or_full() {
+    fn without_workers_nothing_is_full() {
         let admission = Admission::unbounded(0);
         assert_eq!(admission.workers(), 0);
         let _place = enter(&admission, "a").unwrap();
-        assert!(!admission.has_idle_worker() && !admission.is_full());
+        assert!(!admission.is_full());
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
     }
 
@@ -332,10 +328,11 @@ mod tests {
         fn places_are_shared_fairly(
             workers in 1..3_usize,
             waiting in 0..5_usize,
-            steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<prop::sample::Index>()), 1..100),
+            steps in prop::collection::vec((0..5_u8, 0..3_u8, any::<prop::sample::Index>()), 1..100),
         ) {
             let admission = Admission::new(workers, waiting);
             let mut inside: Vec<(String, QueuePlace)> = Vec::new();
+            let mut jobs: Vec<QueuePlace> = Vec::new();
             for (what, who, index) in steps {
                 let name = who.to_string();
                 match what {
@@ -353,10 +350,15 @@ mod tests {
                     }
                     2 if !inside.is_empty() => inside[index.index(inside.len())].1.work(),
                     3 if !inside.is_empty() => drop(inside.remove(index.index(inside.len()))),
+                    // Jobs come and go, which changes nothing for requests.
+                    4 if who == 0 && !jobs.is_empty() => drop(jobs.remove(index.index(jobs.len()))),
+                    4 => jobs.push(admission.enter_job()),
                     _ => {}
                 }
                 prop_assert_eq!(admission.inside(), inside.len());
                 prop_assert!(inside.len() <= workers + waiting);
+                prop_assert!(!jobs.iter().any(is_taken_over));
+                prop_assert_eq!(lock(&admission.queue).jobs, jobs.len());
             }
             inside.clear();
             prop_assert!(lock(&admission.queue).clients.is_empty());

@@ -24,12 +24,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::artifact::Artifact;
-use super::converter::KILLED_WITHIN;
 use super::finished::FinishedConversion;
 use super::recent_reports::Reports;
-use super::timeout::late;
+use super::timeout::{KILLED_WITHIN, late};
 use crate::cache::{self, Entry, Flight, Flights, Index, Lease};
-use crate::domain::{ConversionError, ErrorCode, Report};
+use crate::domain::{ConversionError, ErrorCode, Purpose, Report};
 use crate::fs::blob::Blob;
 use crate::storage::{Document, Hash, Storage, URL_LIFETIME, Url};
 
@@ -74,8 +73,10 @@ pub(super) struct Lookup {
     /// The API key that the report belongs to. The identity depends on it, too.
     pub owner: Option<Arc<str>>,
     pub reuse: Reuse,
-    /// For the whole conversion, waiting included.
+    pub purpose: Purpose,
+    /// For the whole conversion, waiting included, since `began`. A job waits without a limit.
     pub timeout: Duration,
+    pub began: Instant,
 }
 
 /// What a lookup may use instead of a new conversion.
@@ -120,6 +121,26 @@ struct StoredReport {
     /// The description of the result, to send it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<cache::ResultInfo>,
+}
+
+impl Lookup {
+    /// The time that is left for everything.
+    fn left(&self) -> Duration {
+        if self.purpose.is_job() {
+            return Duration::MAX;
+        }
+        self.timeout.saturating_sub(self.began.elapsed())
+    }
+
+    /// Whether another conversion may succeed after this error of an equal one, which had less time or less memory, or
+    /// lost its place in the queue.
+    fn may_do_better(&self, error: &ConversionError) -> bool {
+        match error.code {
+            ErrorCode::Timeout | ErrorCode::QueueFull => !self.left().is_zero(),
+            ErrorCode::MemoryLimit => self.purpose.memory_factor() > 1,
+            _ => false,
+        }
+    }
 }
 
 impl CacheStatus {
@@ -197,10 +218,9 @@ impl ResultCache {
         lookup: &Lookup,
         begin: impl Fn(Duration) -> Work,
     ) -> LookupResult {
-        let start = Instant::now();
         let cache = self.0.index.as_ref().zip(lookup.identity);
         let Some((index, identity)) = cache.filter(|_| lookup.reuse != Reuse::Nothing) else {
-            let made = self.make_artifact(lookup, begin(lookup.timeout), lookup.timeout).await;
+            let made = self.make_artifact(lookup, begin(lookup.left())).await;
             if made.is_ok() {
                 self.store(lookup.identity, made.clone(), None);
             }
@@ -214,7 +234,7 @@ impl ResultCache {
             return (CacheStatus::Hit, found(entry));
         }
         loop {
-            let left = lookup.timeout.saturating_sub(start.elapsed());
+            let left = lookup.left();
             let work =
                 || self.clone().run_as_leader(Arc::clone(index), identity, lookup.clone(), left, begin(left));
             let (flight, is_leader) = self.0.flights.join(identity, work);
@@ -222,13 +242,7 @@ impl ResultCache {
             running_flight.take();
             let (status, result) = wait_for(flight, is_leader, left, lookup.timeout).await;
             match result {
-                // The request that started it ran out of time or lost its place in the queue; this one may still
-                // convert.
-                Err(error)
-                    if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
-                        && !is_leader
-                        && start.elapsed() < lookup.timeout =>
-                {
+                Err(error) if !is_leader && lookup.may_do_better(&error) => {
                     // Lets the other waiting requests release this flight, too.
                     tokio::task::yield_now().await;
                 }
@@ -258,26 +272,20 @@ impl ResultCache {
         {
             return (CacheStatus::Coalesced, found(entry));
         }
-        let made = self.make_artifact(&lookup, work, left).await;
+        let made = self.make_artifact(&lookup, work).await;
         if made.as_ref().err().is_none_or(|error| error.code.is_permanent()) {
             self.store(Some(identity), made.clone(), Some(lease));
         }
         (CacheStatus::Miss, made.map(ResultHandle::Made))
     }
 
-    /// Converts, and zips a result of several files, within the `allowed` time, which the work enforces itself.
-    async fn make_artifact(
-        &self,
-        lookup: &Lookup,
-        work: Work,
-        allowed: Duration,
-    ) -> Result<Arc<Artifact>, ConversionError> {
-        let began = Instant::now();
+    /// Converts, and zips a result of several files. The work enforces its time limit itself.
+    async fn make_artifact(&self, lookup: &Lookup, work: Work) -> Result<Arc<Artifact>, ConversionError> {
         let conversion = work.await?;
-        let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
+        let left = lookup.left().min(lookup.timeout).saturating_add(KILLED_WITHIN);
         let report = self.0.reports.keep(Arc::new(conversion.report.clone()), lookup.owner.clone());
         let artifact = timeout(left, Artifact::new(conversion, report, lookup.owner.clone()));
-        Ok(Arc::new(artifact.await.unwrap_or_else(|_| Err(late(allowed)))?))
+        Ok(Arc::new(artifact.await.unwrap_or_else(|_| Err(late(lookup.timeout)))?))
     }
 
     /// Stores the outcome in the background. Until then, equal requests find the flight, and the lease is held.
@@ -380,7 +388,7 @@ async fn wait_for(
     if !is_leader && !already_finished {
         tracing::debug!("waiting for an equal conversion that is under way");
     }
-    let (source, result) = match timeout(left + GRACE, flight).await {
+    let (source, result) = match timeout(left.saturating_add(GRACE), flight).await {
         Ok(Some(ended)) => ended,
         Ok(None) => {
             let detail = "internal error during the conversion";

@@ -11,17 +11,13 @@ use super::finished::FinishedConversion;
 use super::pipeline::{OnStage, Pipeline, Prepared, Spec};
 use super::reading::ReadPool;
 use super::record::Observed;
-use super::timeout::late;
-use crate::domain::{Client, ConversionError, ErrorCode};
+use super::timeout::within;
+use crate::domain::{Client, ConversionError, ErrorCode, Purpose};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};
 use crate::fs::names;
 use crate::storage::Hash;
 use crate::{cache, intake, repack, telemetry};
-
-/// The engine enforces the timeout itself, and answers when its child is dead. A conversion that has not ended this
-/// much later is cancelled.
-pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Converts models and stores nothing.
 pub struct Converter {
@@ -81,7 +77,8 @@ impl Converter {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
             let prepared = self.prepare(folder, spec, &Client::Local).await?;
-            self.run(prepared, timeout, &Client::Local, false, &Observed::default(), on_stage).await
+            self.run(prepared, timeout, &Client::Local, Purpose::Request, &Observed::default(), on_stage)
+                .await
         };
         within(timeout, work).await
     }
@@ -112,13 +109,14 @@ impl Converter {
     }
 
     /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `observed` as far
-    /// as the conversion gets.
+    /// as the conversion gets. `timeout` limits each step; for a job, that of the engine begins with its slot. The
+    /// caller of a request limits all steps together.
     pub(super) async fn run(
         &self,
         prepared: Prepared,
         timeout: Duration,
         client: &Client,
-        is_job: bool,
+        purpose: Purpose,
         observed: &Observed,
         on_stage: OnStage<'_>,
     ) -> Result<FinishedConversion, ConversionError> {
@@ -130,12 +128,12 @@ impl Converter {
         let can_repack = repack::can(model.format, *target, options);
         let _ = observed.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let pipeline = Pipeline { prepared, max_result, client, observed, reading, on_stage };
+        let pipeline = Pipeline { prepared, max_result, client, purpose, observed, reading, on_stage };
         let made = if can_repack {
-            pipeline.repack().instrument(telemetry::span!("convert")).await?
+            within(timeout, pipeline.repack().instrument(telemetry::span!("convert"))).await?
         } else {
             let admission = &self.admission;
-            let place = if is_job { admission.enter_job(client) } else { admission.enter(client)? };
+            let place = if purpose.is_job() { admission.enter_job() } else { admission.enter(client)? };
             let made = tokio::select! {
                 made = pipeline.run_blender(&*self.executor, timeout, &place) => made,
                 error = place.taken_over() => Err(error),
@@ -144,20 +142,7 @@ impl Converter {
             place.leave();
             made?
         };
-        pipeline.finish(made).await
-    }
-}
-
-/// Cancels the work when the time is over.
-pub(super) async fn within(
-    timeout: Duration,
-    work: impl Future<Output = Result<FinishedConversion, ConversionError>>,
-) -> Result<FinishedConversion, ConversionError> {
-    match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
-        // The engine's error names only the time that it was given.
-        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
-        Ok(result) => result,
-        Err(_) => Err(late(timeout)),
+        within(timeout, pipeline.finish(made)).await
     }
 }
 

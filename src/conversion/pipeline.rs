@@ -18,12 +18,13 @@ use super::blocking::blocking;
 use super::finished::FinishedConversion;
 use super::reading::ReadPool;
 use super::record::Observed;
+use super::timeout::within;
 use super::{artifact, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
-use crate::domain::{Client, ConversionError, Format, Options, Stage};
+use crate::domain::{Client, ConversionError, Format, Options, Purpose, Stage};
 use crate::executor::stats::AttemptFailure;
 use crate::executor::task::{Importer, Task};
 use crate::executor::workdir::ConversionFolder;
@@ -110,6 +111,7 @@ pub(super) struct Pipeline<'a> {
     /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
+    pub purpose: Purpose,
     pub observed: &'a Observed,
     pub reading: &'a ReadPool,
     pub on_stage: OnStage<'a>,
@@ -174,11 +176,13 @@ impl Pipeline<'_> {
             importer: Importer::Default,
             most_triangles: target.most_triangles(most),
         };
+        let left = timeout.saturating_sub(began.elapsed());
         let request = EngineRequest {
             client: self.client.clone(),
+            purpose: self.purpose,
             folder,
             task,
-            allowed: timeout.saturating_sub(began.elapsed()),
+            allowed: if self.purpose.is_job() { timeout } else { left },
             progress: Box::new(|stage, fraction| {
                 place.work();
                 (self.on_stage)(stage, fraction);
@@ -230,7 +234,7 @@ impl Pipeline<'_> {
             made.count(target, context)?;
             Ok(made)
         };
-        self.reading.run(self.client, work).await
+        within(timeout, self.reading.run(self.client, work)).await
     }
 
     /// Compares the result with the model, and packages it.

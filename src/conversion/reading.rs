@@ -2,7 +2,7 @@
 
 use super::blocking::blocking;
 use crate::context::{Context, MemoryBudget};
-use crate::domain::{Client, ConversionError};
+use crate::domain::{Client, ConversionError, Purpose};
 use crate::slots::Slots;
 
 /// Models read at a time for each processor; some of them wait for the disk.
@@ -39,7 +39,8 @@ impl ReadPool {
         client: &Client,
         work: impl FnOnce(&Context) -> Result<T, ConversionError> + Send + 'static,
     ) -> Result<T, ConversionError> {
-        let place = self.places.acquire(client).await;
+        // Reading is fast, so jobs need no places of their own.
+        let place = self.places.acquire(client, Purpose::Request).await;
         let (memory, client) = (self.memory.clone(), client.clone());
         blocking(move |cancel| {
             let _place = place;

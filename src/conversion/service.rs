@@ -16,15 +16,16 @@ use tracing::Instrument;
 
 use super::artifact::Artifact;
 use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
-use super::converter::{Converter, within};
+use super::converter::Converter;
 use super::finished::FinishedConversion;
 use super::pipeline::{Prepared, Spec};
 use super::record::Record;
+use super::timeout::within;
 use super::upload::Upload;
 use crate::cache::{self, IdentityInputs, identity};
 use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Report, Stage};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Purpose, Report, Stage};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
 use crate::intake::Source;
@@ -57,13 +58,12 @@ pub struct Request {
     pub main: Option<String>,
     pub target: Format,
     pub options: Options,
-    /// For the whole conversion, waiting included.
+    /// For the whole conversion, waiting included. A job may wait for longer: it has this time once it gets a slot.
     pub timeout: Duration,
     /// The conversion's folder, which may hold uploads already.
     pub folder: ConversionFolder,
     pub client: Client,
-    /// The conversion has waited in the queue of jobs already.
-    pub is_job: bool,
+    pub purpose: Purpose,
     /// The API key that result and report belong to; `None` if they are shared.
     pub owner: Option<Arc<str>>,
     /// When the request began, before the upload.
@@ -155,6 +155,11 @@ impl Service {
         &self.converter
     }
 
+    /// Cancelled when the process cancels running conversions.
+    pub fn cancelling(&self) -> &CancellationToken {
+        &self.cancelling
+    }
+
     /// Returns a stored result, joins a running equal conversion, or converts. Dropping the future cancels the
     /// conversion, unless other requests wait for it. `on_stage` is called with each stage as it begins, and with the
     /// part of it that is done.
@@ -163,7 +168,6 @@ impl Service {
         request: Request,
         on_stage: impl Fn(Stage, Option<f64>) + Clone + Send + Sync + 'static,
     ) -> Response {
-        let start = Instant::now();
         let request = Arc::new(request);
         let (prepared, identity) = match self.identify(&request).await {
             Ok(identified) => identified,
@@ -173,14 +177,15 @@ impl Service {
             let (service, request) = (self.clone(), Arc::clone(&request));
             service.run(request, prepared.clone(), left, on_stage.clone()).boxed()
         };
-        let Request { owner, bypass_cache, timeout, .. } = &*request;
+        let Request { owner, bypass_cache, purpose, timeout, .. } = &*request;
+        let (owner, purpose, timeout, began) = (owner.clone(), *purpose, *timeout, Instant::now());
         let reuse = if *bypass_cache { Reuse::Nothing } else { Reuse::All };
-        let mut lookup = Lookup { identity, owner: owner.clone(), reuse, timeout: *timeout };
+        let mut lookup = Lookup { identity, owner, reuse, purpose, timeout, began };
         loop {
             let (cache_status, found) = self.cache.find_or_convert(&lookup, &begin).await;
             let opened = match found {
                 Ok(found) => {
-                    let open = self.open(&request.accepts, identity, found);
+                    let open = self.open(&request, identity, found);
                     open.instrument(telemetry::span!("store")).await.map(Ok)
                 }
                 Err(error) => Some(Err(error)),
@@ -191,7 +196,6 @@ impl Service {
             }
             // The stored result is gone, or cannot be read: first joins a running equal conversion, then converts.
             lookup.reuse = if lookup.reuse == Reuse::All { Reuse::Running } else { Reuse::Nothing };
-            lookup.timeout = timeout.saturating_sub(start.elapsed());
         }
     }
 
@@ -296,7 +300,8 @@ impl Service {
         }))
     }
 
-    /// Converts and counts, for all requests that wait for it.
+    /// Converts and counts, for all requests that wait for it, in the time that is `left`. Nothing limits how long a
+    /// job waits; its steps are limited one by one.
     async fn run(
         self,
         request: Arc<Request>,
@@ -305,16 +310,18 @@ impl Service {
         on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
     ) -> Result<FinishedConversion, ConversionError> {
         let record = self.record(request.target, request.requested_at);
-        let work = async {
+        let Request { client, purpose, timeout, .. } = &*request;
+        let step = left.min(*timeout);
+        let steps = async {
             let prepared = match prepared {
                 Some(prepared) => prepared,
-                None => self.prepare(&request).await?,
+                None => within(step, self.prepare(&request)).await?,
             };
-            let Request { client, is_job, .. } = &*request;
-            self.converter.run(prepared, left, client, *is_job, &record.observed, &on_stage).await
+            self.converter.run(prepared, step, client, *purpose, &record.observed, &on_stage).await
         };
+        let work = async { if purpose.is_job() { steps.await } else { within(left, steps).await } };
         let result = tokio::select! {
-            result = within(left, work) => result,
+            result = work => result,
             () = self.cancelling.cancelled() => Err(stopping()),
         };
         let error = result.as_ref().err();
@@ -329,7 +336,7 @@ impl Service {
     /// Opens a result for delivery; `None` if the store cannot return it.
     async fn open(
         &self,
-        accepts: &Accepts,
+        request: &Request,
         identity: Option<Hash>,
         found: ResultHandle,
     ) -> Option<Converted> {
@@ -337,13 +344,15 @@ impl Service {
             ResultHandle::Made(artifact) => (artifact.info.clone(), Some(artifact)),
             ResultHandle::Stored(info) => (info, None),
         };
+        let Request { accepts, owner, .. } = request;
         if accepts.already_has.contains(&info.hash) {
             return Some(Converted { info, content: Content::Unchanged, report: None });
         }
         if let Some(artifact) = artifact {
             return Some(Converted { info, content: Content::Made(artifact), report: None });
         }
-        let report = if accepts.report { Some(self.cache.report(info.report, None).await?) } else { None };
+        let report =
+            if accepts.report { Some(self.cache.report(info.report, owner.as_deref()).await?) } else { None };
         let may_be_elsewhere = accepts.elsewhere && info.bytes >= LARGE_RESULT;
         let url = if may_be_elsewhere { self.cache.url(&info).await } else { None };
         let content = match url {

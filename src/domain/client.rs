@@ -1,4 +1,4 @@
-//! The clients that request conversions.
+//! The clients that request conversions, and what for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,6 +18,32 @@ pub enum Client {
     /// This process itself, for the command line.
     #[default]
     Local,
+}
+
+/// What a conversion is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client waits for the response.
+    Request,
+    /// A job, which waits for its turn in a queue of its own. Waiting takes none of its time.
+    Job {
+        /// The memory limit, as a multiple of that of a request.
+        memory_factor: u32,
+    },
+}
+
+impl Purpose {
+    pub const fn is_job(self) -> bool {
+        matches!(self, Purpose::Job { .. })
+    }
+
+    /// The memory limit, as a multiple of that of a request.
+    pub const fn memory_factor(self) -> u32 {
+        match self {
+            Purpose::Request => 1,
+            Purpose::Job { memory_factor } => memory_factor,
+        }
+    }
 }
 
 /// Bits of an IPv6 address that its owner cannot choose: a household or a server has a /64 at least.

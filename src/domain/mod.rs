@@ -10,7 +10,7 @@ pub mod options;
 pub mod report;
 
 pub use cancel::{Cancel, CancelGuard, Cancellable};
-pub use client::{Client, HeldBytes};
+pub use client::{Client, HeldBytes, Purpose};
 pub use engine::{SandboxMode, Stage};
 pub use error::{ConversionError, ErrorCode};
 pub use format::{Feature, Format};

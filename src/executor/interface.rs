@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::stats::{Stats, Usage};
 use super::task::{CompletedTask, Task, Version};
 use super::workdir::ConversionFolder;
-use crate::domain::{Client, ConversionError, Stage};
+use crate::domain::{Client, ConversionError, Purpose, Stage};
 
 /// Runs conversions that need Blender.
 pub trait Executor: Send + Sync {
@@ -35,6 +35,11 @@ pub trait Executor: Send + Sync {
 
     fn status(&self) -> Status;
 
+    /// Whether the engine has the memory for a conversion with this multiple of the usual memory limit.
+    fn has_memory_for(&self, _memory_factor: u32) -> bool {
+        false
+    }
+
     /// Ends the engine and waits for it.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
@@ -43,9 +48,10 @@ pub trait Executor: Send + Sync {
 pub struct EngineRequest<'a> {
     /// The client; clients share the slots fairly.
     pub client: Client,
+    pub purpose: Purpose,
     pub folder: &'a ConversionFolder,
     pub task: Task,
-    /// The time for the whole conversion, waiting for a slot included.
+    /// The time for the whole conversion. For a job, it begins when the job gets a slot.
     pub allowed: Duration,
     /// Called with each stage as it begins, and with the part of it that is done, from 0 to 1, if known.
     pub progress: Box<dyn FnMut(Stage, Option<f64>) + Send + 'a>,

@@ -5,6 +5,7 @@
 
 mod interface;
 pub mod local;
+pub mod memory;
 mod none;
 mod orphans;
 pub mod stats;

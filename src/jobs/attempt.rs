@@ -1,34 +1,38 @@
 //! One attempt of a job: fetches the model, converts it, stores the result, and tells the queue how it ended.
 //!
-//! Beside it, the lease is renewed. When it is lost, or the client cancels the job, the conversion is dropped, which kills
-//! its child.
+//! ```text
+//!   fetch ─▶ convert ─▶ store ─▶ end: finish, or give back ─▶ remove what nobody needs
+//!  └────────────┬─────────────┘
+//!   dropped when the client cancels the job, the lease is lost, or the process stops
+//! ```
+//!
+//! Dropping a conversion kills its child.
 
 use std::fs;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::hints::hinted;
 use super::job::{GiveBack, InputFile, JobResult, Progress};
-use super::queue::{Claim, End, Hint, Hold, LEASE};
+use super::lease::{Ending, Interrupted, Lease, Told};
+use super::queue::{Claim, End};
 use super::service::Jobs;
 use crate::config::CacheScope;
 use crate::conversion::{self, Accepts, Content, Converted, Input, Service, Upload, UploadContent, blocking};
-use crate::domain::{Client, ConversionError, ErrorCode};
+use crate::domain::{ConversionError, ErrorCode, Purpose};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
 use crate::metrics::Metrics;
 use crate::storage;
 
-/// How often a lease is renewed, and the least time between two renewals that report progress.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
-const REPORT_EVERY: Duration = Duration::from_millis(200);
+/// How long a result may still take to be stored once the process stops.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Pause before the queue is told again how a job ended, if it did not answer.
-const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// The memory limit of the attempt after one that ran out of memory, as a multiple of that of the first one.
+const MORE_MEMORY: u32 = 2;
 
 /// The parts of the program that run a job, and their settings.
 pub struct WorkerParts {
@@ -37,44 +41,22 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
     /// Whether results belong to API keys.
     pub cache_scope: CacheScope,
-    /// Time limit of one conversion.
+    /// Time limit of one conversion, without the time that it waits for a slot.
     pub timeout: Duration,
 }
 
 pub struct Attempt<'a> {
     parts: &'a WorkerParts,
     claim: &'a Claim,
-    progress: Arc<Latest>,
-}
-
-/// The latest progress.
-#[derive(Default)]
-struct Latest {
-    progress: Mutex<Option<Progress>>,
-    changed: Notify,
 }
 
 /// This worker cannot run jobs at the moment.
 #[derive(Debug)]
 pub struct ShouldPause;
 
-/// How an attempt ended.
-enum AttemptOutcome {
-    End(End),
-    GiveBack(GiveBack),
-    /// Another worker has the job, or nobody wants it any more.
-    Lost,
-}
-
-/// Why the lease is not renewed any more.
-enum Interrupted {
-    Cancelled,
-    Lost,
-}
-
 impl<'a> Attempt<'a> {
     pub fn new(parts: &'a WorkerParts, claim: &'a Claim) -> Self {
-        Self { parts, claim, progress: Arc::default() }
+        Self { parts, claim }
     }
 
     /// Runs the job and tells the queue how it ended.
@@ -82,62 +64,107 @@ impl<'a> Attempt<'a> {
     /// # Errors
     /// When this worker should pause before its next job.
     pub async fn run(&self) -> Result<(), ShouldPause> {
-        let job = &self.claim.job;
+        let WorkerParts { jobs, service, metrics, .. } = self.parts;
+        let Claim { job, token } = self.claim;
         tracing::info!(target_format = %job.spec.target, "an attempt begins");
-        if let (1, Some(started)) = (self.claim.token, job.started_at) {
-            self.parts.metrics.job_waited(started.since(job.created_at));
+        if let (1, Some(started)) = (*token, job.started_at) {
+            metrics.job_waited(started.since(job.created_at));
         }
         let began = Instant::now();
-        let ended = tokio::select! {
+        // Before the work, so that no wish to cancel it is missed.
+        let mut lease = Lease::new(&**jobs.queue(), self.claim);
+        let (progress, reported) = watch::channel(None);
+        let ending = tokio::select! {
             // A result that is there in time counts, even if the lease is lost at the same moment.
             biased;
-            ended = self.convert() => ended,
-            interrupted = self.keep_lease() => match interrupted {
-                Interrupted::Cancelled => AttemptOutcome::End(End::Cancelled),
-                Interrupted::Lost => AttemptOutcome::Lost,
+            ending = self.work(progress) => Some(ending),
+            interrupted = lease.keep(reported) => match interrupted {
+                Interrupted::Cancelled => Some(Ending::End(End::Cancelled)),
+                Interrupted::Lost => None,
             },
         };
-        let result = match &ended {
-            AttemptOutcome::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => {
-                Err(ShouldPause)
-            }
-            _ => Ok(()),
+        let told = match &ending {
+            Some(ending) => lease.end(ending, service.cancelling()).await,
+            None => Told::Refused,
         };
-        let word = match &ended {
-            AttemptOutcome::End(End::Succeeded(_)) => "succeeded",
-            AttemptOutcome::End(End::Failed(_)) => "failed",
-            AttemptOutcome::End(End::Cancelled) => "cancelled",
-            AttemptOutcome::GiveBack(reason) => reason.word(),
-            AttemptOutcome::Lost => "lost",
-        };
-        let kept = self.report_end(ended).await;
-        let word = if kept { word } else { "lost" };
-        self.parts.metrics.job_attempt(word);
-        if !kept {
+        let outcome = ending.as_ref().filter(|_| told == Told::Accepted).map_or("lost", Ending::word);
+        metrics.job_attempt(outcome);
+        tracing::info!(outcome, ms = began.elapsed().as_millis(), "an attempt ended");
+        match (&ending, told) {
+            (Some(Ending::End(End::Succeeded(_))), Told::Accepted) => jobs.remove_model(job).await,
             // Another attempt has the job; nobody refers to the objects of this one.
-            self.parts.jobs.remove_result(job.id, self.claim.token).await;
+            (_, Told::Refused) => jobs.remove_result(job.id, *token).await,
+            _ => {}
         }
-        tracing::info!(outcome = word, ms = began.elapsed().as_millis(), "an attempt ended");
-        result
+        match ending {
+            Some(Ending::GiveBack(reason)) if reason.is_paused() => Err(ShouldPause),
+            _ => Ok(()),
+        }
     }
 
-    async fn convert(&self) -> AttemptOutcome {
-        match self.converted().await {
-            Ok(result) => AttemptOutcome::End(End::Succeeded(result)),
-            Err(Failure::Conversion(error)) => match error.code {
-                ErrorCode::ShuttingDown => AttemptOutcome::GiveBack(GiveBack::Stopping),
-                ErrorCode::EngineUnavailable => AttemptOutcome::GiveBack(GiveBack::EngineUnavailable),
-                ErrorCode::DiskFull => AttemptOutcome::GiveBack(GiveBack::DiskFull),
-                _ => AttemptOutcome::End(End::Failed(error)),
-            },
-            Err(Failure::Store(error)) => {
+    /// Works on the job until it ends, or until the process stops.
+    async fn work(&self, progress: watch::Sender<Option<Progress>>) -> Ending {
+        let converted = tokio::select! {
+            biased;
+            converted = self.convert(progress) => converted,
+            () = self.stopped(Duration::ZERO) => return Ending::GiveBack(GiveBack::Stopping),
+        };
+        let converted = match converted {
+            Ok(converted) => converted,
+            Err(failure) => return self.ending_of(failure),
+        };
+        let stored = tokio::select! {
+            biased;
+            stored = self.store(converted) => stored,
+            () = self.stopped(STORED_WITHIN) => return Ending::GiveBack(GiveBack::Stopping),
+        };
+        match stored {
+            Ok(result) => Ending::End(End::Succeeded(result)),
+            Err(failure) => self.ending_of(failure),
+        }
+    }
+
+    /// Waits until the process cancels its conversions, and then for this long.
+    async fn stopped(&self, patience: Duration) {
+        self.parts.service.cancelling().cancelled().await;
+        sleep(patience).await;
+    }
+
+    fn ending_of(&self, failure: Failure) -> Ending {
+        let error = match failure {
+            Failure::Conversion(error) => error,
+            Failure::Store(error) => {
                 tracing::warn!(%error, "the store failed a job; it is queued again");
-                AttemptOutcome::GiveBack(GiveBack::StoreUnavailable)
+                return Ending::GiveBack(GiveBack::StoreUnavailable);
             }
+        };
+        match error.code {
+            ErrorCode::ShuttingDown => Ending::GiveBack(GiveBack::Stopping),
+            ErrorCode::EngineUnavailable => Ending::GiveBack(GiveBack::EngineUnavailable),
+            ErrorCode::DiskFull => Ending::GiveBack(GiveBack::DiskFull),
+            ErrorCode::MemoryLimit if self.may_get_more_memory() => Ending::GiveBack(GiveBack::OutOfMemory),
+            _ => Ending::End(End::Failed(error)),
         }
     }
 
-    async fn converted(&self) -> Result<JobResult, Failure> {
+    /// Whether another attempt may use more memory than this one.
+    fn may_get_more_memory(&self) -> bool {
+        self.claim.job.memory_factor < MORE_MEMORY && self.has_memory_for(MORE_MEMORY)
+    }
+
+    fn has_memory_for(&self, factor: u32) -> bool {
+        self.parts.service.converter().executor().has_memory_for(factor)
+    }
+
+    /// The purpose of the conversion, with more memory if the job needs it and this machine has it.
+    fn purpose(&self) -> Purpose {
+        let wanted = self.claim.job.memory_factor;
+        let memory_factor = if wanted <= 1 || self.has_memory_for(wanted) { wanted } else { 1 };
+        Purpose::Job { memory_factor }
+    }
+
+    /// Fetches the model and converts it.
+    async fn convert(&self, progress: watch::Sender<Option<Progress>>) -> Result<Converted, Failure> {
         let WorkerParts { jobs, service, cache_scope, timeout, .. } = self.parts;
         let spec = &self.claim.job.spec;
         let folder = service.converter().work().new_folder();
@@ -147,10 +174,6 @@ impl<'a> Attempt<'a> {
             let blob = found.ok_or_else(model_gone)?;
             uploads.push(upload(&folder, number, file, blob).await?);
         }
-        let owner = match &spec.client {
-            Client::Key(name) if *cache_scope == CacheScope::Key => Some(Arc::clone(name)),
-            _ => None,
-        };
         let request = conversion::Request {
             input: Input::Uploads(uploads),
             main: spec.main.clone(),
@@ -159,20 +182,16 @@ impl<'a> Attempt<'a> {
             timeout: *timeout,
             folder,
             client: spec.client.clone(),
-            is_job: true,
-            owner,
+            purpose: self.purpose(),
+            owner: conversion::owner(&spec.client, *cache_scope),
             requested_at: Instant::now(),
             bypass_cache: spec.bypass_cache,
             accepts: Accepts { report: true, ..Accepts::default() },
         };
-        let progress = Arc::clone(&self.progress);
         let on_stage = move |stage, fraction| {
-            *progress.progress.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Progress { stage, fraction });
-            progress.changed.notify_one();
+            progress.send_replace(Some(Progress { stage, fraction }));
         };
-        let converted = service.convert(request, on_stage).await.result?;
-        self.store(converted).await
+        Ok(service.convert(request, on_stage).await.result?)
     }
 
     /// Stores result and report under the token of this attempt.
@@ -189,51 +208,6 @@ impl<'a> Attempt<'a> {
         let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.parts.jobs);
         jobs.put_result(id, token, blob, report.as_deref()).await?;
         Ok(JobResult { info, token })
-    }
-
-    /// Renews the lease until it is lost or the job is cancelled.
-    async fn keep_lease(&self) -> Interrupted {
-        let (queue, id) = (self.parts.jobs.queue(), self.claim.job.id);
-        let mut hints = queue.hints();
-        let (mut renewed, mut reported) = (Instant::now(), None);
-        loop {
-            tokio::select! {
-                () = sleep(RENEW_EVERY) => {}
-                () = hinted(&mut hints, |hint| hint == Hint::Changed(id)) => {}
-                () = self.progress.changed.notified() => sleep(REPORT_EVERY).await,
-            }
-            let progress = *self.progress.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            let asked = Instant::now();
-            match queue.renew(id, self.claim.token, progress.filter(|_| progress != reported)).await {
-                Ok(Hold::Held) => (renewed, reported) = (asked, progress),
-                Ok(Hold::Cancelled) => return Interrupted::Cancelled,
-                Ok(Hold::Lost) => return Interrupted::Lost,
-                // By now another worker may have it.
-                Err(_) if renewed.elapsed() >= LEASE => return Interrupted::Lost,
-                Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
-            }
-        }
-    }
-
-    /// Tells the queue how the attempt ended, until it answers or the lease is surely lost; returns whether it counts.
-    async fn report_end(&self, ended: AttemptOutcome) -> bool {
-        let (queue, id, token) = (self.parts.jobs.queue(), self.claim.job.id, self.claim.token);
-        let began = Instant::now();
-        loop {
-            let told = match &ended {
-                AttemptOutcome::End(end) => queue.finish(id, token, end.clone()).await,
-                AttemptOutcome::GiveBack(reason) => queue.give_back(id, token, *reason).await,
-                AttemptOutcome::Lost => return false,
-            };
-            match told {
-                Ok(kept) => return kept,
-                Err(_) if began.elapsed() >= LEASE => return true,
-                Err(error) => tracing::warn!(%error, "the queue did not take the end of a job"),
-            }
-            // The lease goes on: whoever else sees it end runs the job again, which costs time, and nothing else.
-            let _ = queue.renew(id, token, None).await;
-            sleep(REPORT_AGAIN).await;
-        }
     }
 }
 

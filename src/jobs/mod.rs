@@ -12,18 +12,21 @@
 //!
 //! - **The record is the truth.** A [`Queue`] keeps it: SQLite in `DATA_DIR`, or a Redis that persists. Hints
 //!   ([`Queue::hints`]) only save time; everything that waits for one also asks again after a while.
-//! - **A lease** belongs to the worker that runs a job. The worker renews it once a second. When a lease ends, the job
-//!   is queued again. Leases are measured by the clock of the queue, never by that of a worker.
+//! - **A lease** belongs to the worker that runs a job. The worker renews it once a second. A sweep queues jobs whose
+//!   lease has ended; until then, the worker keeps its job, even if the queue does not answer. Leases are measured by
+//!   the clock of the queue, never by that of a worker.
 //! - **A token** numbers the attempts of a job. Whoever lost its lease has an old token, and can neither renew, nor
 //!   finish, nor give back the job. It writes its result under a name with its token, which no record refers to.
-//! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. They
-//!   are removed with the record; [`Queue::sweep`] says which records are gone.
+//! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. The model
+//!   is removed when the job has succeeded, the rest with the record; [`Queue::sweep`] says which records are gone.
 //! - **End states never change.** A retry is a new job with the same model.
 
 mod attempt;
 mod errors;
 mod hints;
 pub mod job;
+mod lease;
+mod maintenance;
 pub mod queue;
 mod redis;
 mod service;
@@ -36,6 +39,7 @@ pub use job::{
     DeliveryAttempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State,
     Timestamp,
 };
+pub use maintenance::maintain;
 pub use queue::{
     Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,
     QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
@@ -43,4 +47,4 @@ pub use queue::{
 pub use redis::RedisQueue;
 pub use service::{Jobs, SubmitError};
 pub use sqlite::{SqliteQueue, examine_file};
-pub use worker::{Worker, maintain};
+pub use worker::Worker;

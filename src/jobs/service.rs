@@ -20,6 +20,7 @@ use crate::conversion::Upload;
 use crate::domain::{ConversionError, Report};
 use crate::fs::blob::Blob;
 use crate::storage::{self, JobObject, OldJobObject, Storage, URL_LIFETIME, Url};
+use crate::telemetry::otlp;
 
 /// How often whoever waits for a change asks for it, whatever hints there are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -133,7 +134,12 @@ impl Jobs {
                 return copied.map(|_| None).map_err(SubmitError::from);
             }
         }
-        let spec = JobSpec { retry_of: Some(job.id), request_id: request_id.to_owned(), ..job.spec.clone() };
+        let spec = JobSpec {
+            request_id: request_id.to_owned(),
+            trace_parent: otlp::trace_parent(),
+            retry_of: Some(job.id),
+            ..job.spec.clone()
+        };
         self.record(NewJob { id, spec, idempotency: None }).await.map(Some)
     }
 
@@ -233,6 +239,14 @@ impl Jobs {
         }
     }
 
+    /// Removes the model of a job that has succeeded: nobody reads it any more.
+    pub(super) async fn remove_model(&self, job: &Job) {
+        for number in 0..job.spec.input.len() {
+            // What is left is removed with the job.
+            let _ = self.storage.remove_job_object(JobObject::Model(job.id, number)).await;
+        }
+    }
+
     /// Removes a job and all that is stored for it; a worker that runs it cancels it. Returns whether it was there.
     pub async fn remove(&self, id: Uuid) -> Result<bool, QueueError> {
         let Some(removed) = self.queue.remove(id).await? else { return Ok(false) };
@@ -253,11 +267,8 @@ impl Jobs {
             .await;
     }
 
-    /// Sweeps the queue, removes the objects of removed jobs, and counts the jobs for [`Jobs::stats`].
-    ///
-    /// # Errors
-    /// The error of the queue.
-    pub async fn tidy(&self) -> Result<(), QueueError> {
+    /// Sweeps the queue. Returns the records that were removed; the caller removes their objects.
+    pub(super) async fn sweep(&self) -> Result<Vec<Removed>, QueueError> {
         let Swept { requeued, ended, expired, removed } = self.queue.sweep().await?;
         for job in requeued {
             tracing::warn!(%job, "a worker was lost; its job is queued again");
@@ -268,9 +279,11 @@ impl Jobs {
         for job in expired {
             tracing::warn!(%job, "a job expired before a worker took it");
         }
-        for removed in removed {
-            self.remove_objects(removed).await;
-        }
+        Ok(removed)
+    }
+
+    /// Counts the jobs for [`Jobs::stats`].
+    pub(super) async fn count(&self) -> Result<(), QueueError> {
         let stats = self.queue.stats().await?;
         let counted = Counted { stats, at: Some(Instant::now()) };
         *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -19,8 +18,7 @@ use uuid::Uuid;
 use super::attempt::{Attempt, WorkerParts};
 use super::hints::hinted;
 use super::queue::Hint;
-use super::service::Jobs;
-use crate::telemetry;
+use crate::telemetry::{self, otlp};
 
 /// How often a worker looks for jobs, whatever hints there are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -43,17 +41,16 @@ impl Worker {
         let name = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
         let (worker, running, ended) = (Arc::new(self), TaskTracker::new(), Arc::new(Notify::new()));
         let mut hints = worker.parts.jobs.queue().hints();
-        let looking = async {
-            loop {
-                let pause = worker.take_all(&name, &running, &ended).await;
-                tokio::select! {
-                    () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
-                    () = ended.notified(), if pause.is_none() => {}
-                    () = hinted(&mut hints, |hint| hint == Hint::Queued), if pause.is_none() => {}
-                }
+        loop {
+            // Not interrupted: a job that was taken must be run.
+            let pause = worker.take_all(&name, &running, &ended).await;
+            tokio::select! {
+                () = worker.draining.cancelled() => break,
+                () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
+                () = ended.notified(), if pause.is_none() => {}
+                () = hinted(&mut hints, |hint| hint == Hint::Queued), if pause.is_none() => {}
             }
-        };
-        worker.draining.run_until_cancelled(looking).await;
+        }
         running.close();
         running.wait().await;
     }
@@ -76,6 +73,9 @@ impl Worker {
             let job = claim.job.id;
             let request = &claim.job.spec.request_id;
             let span = telemetry::span!("job", %job, id = request, attempt = claim.job.attempts);
+            if let Some(parent) = &claim.job.spec.trace_parent {
+                otlp::continue_trace(&span, parent);
+            }
             let (worker, ended) = (Arc::clone(self), Arc::clone(ended));
             let attempt = async move {
                 let attempt = Attempt::new(&worker.parts, &claim);
@@ -86,9 +86,13 @@ impl Worker {
                         () = worker.draining.cancelled() => {}
                     }
                 }
-                ended.notify_one();
             };
-            running.spawn(attempt.instrument(span));
+            let attempt = running.track_future(attempt.instrument(span));
+            tokio::spawn(async move {
+                // From here on, it does not count as running any more.
+                attempt.await;
+                ended.notify_one();
+            });
         }
         None
     }
@@ -96,24 +100,6 @@ impl Worker {
     /// Whether a job may be taken beside `running` ones.
     fn has_room(&self, running: usize) -> bool {
         let admission = self.parts.service.converter().admission();
-        running < self.share || running < admission.workers() && admission.has_idle_worker()
-    }
-}
-
-/// Repairs what killed processes leave, for ever: leases, objects without a record, and the numbers for metrics.
-pub async fn maintain(jobs: Jobs) {
-    const EVERY: Duration = Duration::from_secs(2);
-    /// Every so many rounds, objects are compared with records.
-    const COMPARE_EVERY: u64 = 1800;
-    for round in 0u64.. {
-        if let Err(error) = timeout(Duration::from_mins(1), jobs.tidy()).await.unwrap_or(Ok(())) {
-            tracing::debug!(%error, "jobs could not be tidied");
-        }
-        if round % COMPARE_EVERY == 1
-            && let Err(error) = jobs.remove_abandoned_objects(std::time::SystemTime::now()).await
-        {
-            tracing::warn!(error, "abandoned objects of jobs could not be removed");
-        }
-        tokio::time::sleep(EVERY).await;
+        running < self.share || running + admission.inside() < admission.workers()
     }
 }

@@ -35,6 +35,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Fails if a folder of the root is absent that must be there, since objects were stored below it: the disk may not
+    /// be mounted. A bucket has no folders, and fails by itself if it is absent.
+    fn check_folder(&self, _name: &'static str) -> Pending<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
     /// The largest number of objects that may be stored, beside the limit of bytes.
     fn max_objects(&self, _max_bytes: u64) -> u64 {
         u64::MAX

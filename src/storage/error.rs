@@ -73,6 +73,12 @@ impl Error {
         Self { trouble: Trouble::NotOfStore, detail: format!("could not {what}: {error}") }
     }
 
+    /// The folder `name` of the store is absent, although objects were stored in it.
+    pub fn gone(store: &str, name: &str) -> Self {
+        let detail = format!("{store} has no folder {name:?} any more; is its disk mounted?");
+        Self { trouble: Trouble::Other, detail }
+    }
+
     pub fn other(store: &str, what: &str) -> Self {
         Self { trouble: Trouble::Other, detail: format!("{store}: {what}") }
     }

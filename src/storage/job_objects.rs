@@ -28,7 +28,7 @@ impl Storage {
     }
 
     /// Returns an object of a job, checked against its hash and length; `spool` as in [`Storage::fetch`]. `None`: it is
-    /// absent or damaged.
+    /// absent or damaged. If all objects of jobs are absent, that is an error: the store itself may be.
     pub async fn fetch_job_object(
         &self,
         object: JobObject,
@@ -39,7 +39,10 @@ impl Storage {
         let work = async {
             match self.0.backend.fetch_blob(Key::Job(object).path(), *hash, length, spool).await? {
                 Fetched::Intact(content) => Ok((Outcome::Done, Some(content))),
-                Fetched::Absent => Ok((Outcome::Absent, None)),
+                Fetched::Absent => {
+                    self.0.backend.check_folder(JOBS).await?;
+                    Ok((Outcome::Absent, None))
+                }
                 Fetched::Damaged => {
                     tracing::error!(job = %object.job(), "a stored object of a job is damaged");
                     Ok((Outcome::Corrupt, None))
@@ -83,10 +86,13 @@ impl Storage {
         self.presign(Key::Job(object), disposition, media_type, valid_for, None).await
     }
 
-    /// Reads a small object of a job.
+    /// Reads a small object of a job; `None` and errors as in [`Storage::fetch_job_object`].
     pub async fn read_job_object(&self, object: JobObject) -> Result<Option<Bytes>, Error> {
         let work = async {
             let found = self.0.backend.get(Key::Job(object).path()).await?;
+            if found.is_none() {
+                self.0.backend.check_folder(JOBS).await?;
+            }
             Ok((Outcome::found(found.is_some()), found.map(|document| document.content)))
         };
         self.tracked(Operation::Get, work).await

@@ -82,6 +82,14 @@ impl Backend for Local {
         Some(&self.root)
     }
 
+    fn check_folder(&self, name: &'static str) -> Pending<'_, ()> {
+        async move {
+            let found = self.blocking(move |root| if_present(fs::metadata(root.join(name)))).await?;
+            if found.is_some() { Ok(()) } else { Err(Error::gone(&self.name, name)) }
+        }
+        .boxed()
+    }
+
     fn max_objects(&self, max_bytes: u64) -> u64 {
         (max_bytes / BLOCK).max(MIN_FILES)
     }

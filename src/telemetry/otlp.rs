@@ -56,10 +56,7 @@ where
 pub fn continue_from(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
         let header = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
-        let values = ["traceparent", "tracestate"].into_iter().filter_map(header);
-        let context = TraceContextPropagator::new().extract(&values.collect::<HashMap<_, _>>());
-        // Fails when tracing is off.
-        let _ = span.set_parent(context);
+        set_parent(span, &["traceparent", "tracestate"].into_iter().filter_map(header).collect());
     }
 }
 
@@ -68,4 +65,14 @@ pub fn trace_parent() -> Option<String> {
     let mut headers: HashMap<String, String> = HashMap::new();
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
     headers.remove("traceparent")
+}
+
+/// Makes the span a child of the one that [`trace_parent`] described, perhaps in another process.
+pub fn continue_trace(span: &Span, trace_parent: &str) {
+    set_parent(span, &HashMap::from([("traceparent".to_owned(), trace_parent.to_owned())]));
+}
+
+fn set_parent(span: &Span, headers: &HashMap<String, String>) {
+    // Fails when tracing is off.
+    let _ = span.set_parent(TraceContextPropagator::new().extract(headers));
 }

@@ -4,6 +4,7 @@ It is the engine's own zygote; only the conversion is replaced.
 """
 
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -162,6 +163,11 @@ def fault_allocate(task: dict, progress: Progress) -> None:
     hoard = []
     while True:
         hoard.append(bytearray(64 << 20))
+
+
+def fault_roomy(task: dict, progress: Progress) -> None:
+    """Needs more address space than 2 GiB, and less than 4 GiB, with what Blender takes."""
+    mmap.mmap(-1, 1536 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
 
 
 def fault_refuse(task: dict, progress: Progress) -> None:

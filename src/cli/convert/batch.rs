@@ -57,7 +57,7 @@ pub async fn run(
     let mut tally = Tally { planned: conversions.len(), ..Tally::default() };
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let at_once = settings.at_once.unwrap_or_else(processors).min(conversions.len()).max(1);
-    let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
+    let converter = Arc::new(app::converter(at_once, 1, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
         conversions: cache::open(settings, &converter).await?,
         converter,

@@ -20,7 +20,7 @@ use crate::conversion::{
     Accepts, Artifact, Content, Converted, Converter, FinishedConversion, Input, Request, ResultCache,
     Service, Spec, blocking, is_harmless, may_go_beside,
 };
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Purpose, Report};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
 use crate::metrics::Metrics;
@@ -99,7 +99,7 @@ impl Conversions {
             timeout,
             folder: folder.clone(),
             client: Client::Local,
-            is_job: false,
+            purpose: Purpose::Request,
             owner: None,
             requested_at: Instant::now(),
             bypass_cache: false,

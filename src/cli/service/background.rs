@@ -91,7 +91,7 @@ fn worker(gateway: &Gateway, config: &Config) -> Worker {
             cache_scope: config.access.cache_scope,
             timeout: config.server.timeout,
         },
-        share: (config.server.workers * config.jobs.share).div_ceil(100).max(1),
+        share: config.jobs.share_of(config.server.workers),
         draining: gateway.shutdown.draining.clone(),
     }
 }

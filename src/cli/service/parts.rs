@@ -36,7 +36,8 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
         0 => Admission::unbounded(0),
         workers => Admission::new(workers, server.queue_limit),
     };
-    let converter = Arc::new(app::converter(server.workers, admission, &config.engine)?);
+    let job_share = config.jobs.share_of(server.workers);
+    let converter = Arc::new(app::converter(server.workers, job_share, admission, &config.engine)?);
     let redis = app::redis(config.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(MemoryLimiter::default()),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -37,10 +37,14 @@ const NO_SPACE: i32 = 28;
 pub(super) struct ChildRun {
     /// The first field, so that the slot is free before the folder is removed.
     pub slot: Slot,
+    /// The permit to use more memory than others.
+    pub _more_memory: Option<OwnedSemaphorePermit>,
     pub id: u64,
     pub folder: ConversionFolder,
     pub task: Task,
     pub limits: ChildLimits,
+    /// Waiting for a slot takes none of the time of a job.
+    pub is_job: bool,
     /// The caller's timeout, for the whole conversion.
     pub allowed: Duration,
     pub deadline: Instant,
@@ -130,8 +134,9 @@ impl ChildRun {
                     let again = policy.allows_after_loss();
                     tracing::warn!(conversion = self.id, pair = %self.pair_name(), again, "a zygote went down");
                     if !again {
-                        let detail = "blender went down while converting this model, twice";
-                        return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
+                        // Perhaps the model had nothing to do with it.
+                        let detail = "blender went down twice during this conversion; try again";
+                        return Err(ConversionError::new(ErrorCode::EngineUnavailable, detail));
                     }
                 }
                 Attempt::TimedOut => {
@@ -159,11 +164,16 @@ impl ChildRun {
     /// Gives the slot to the client that takes it over, and waits for another slot.
     async fn wait_for_slot(&mut self) -> Result<(), ConversionError> {
         let began = Instant::now();
+        let left = self.deadline.saturating_duration_since(began);
+        let patience = if self.is_job { Duration::MAX } else { left };
         tokio::select! {
-            slot = timeout_at(self.deadline, self.slot.requeue()) => slot.map_err(|_| self.timed_out())?,
+            slot = timeout(patience, self.slot.requeue()) => slot.map_err(|_| self.timed_out())?,
             () = self.cancel.cancelled() => return Err(self.cancelled()),
         }
         self.queue += began.elapsed();
+        if self.is_job {
+            self.deadline = deadline(Instant::now(), self.allowed);
+        }
         Ok(())
     }
 
@@ -405,6 +415,11 @@ impl ChildRun {
     fn pair_name(&self) -> String {
         format!("{}-{}", self.task.input_format, self.task.output_format)
     }
+}
+
+/// When the `allowed` time is over. A deadline beyond what the clock can hold becomes a year.
+pub(super) fn deadline(began: Instant, allowed: Duration) -> Instant {
+    began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365))
 }
 
 /// Whether a process is exiting or gone.

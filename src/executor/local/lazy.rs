@@ -12,6 +12,7 @@ use super::error::EngineError;
 use super::supervisor::{Blender, Settings};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::interface::{EngineRequest, Executor, Running, Status};
+use crate::executor::memory;
 use crate::executor::task::{CompletedTask, Version};
 
 /// Starts Blender when a conversion first needs it; repacking needs none.
@@ -119,6 +120,12 @@ impl Executor for LocalExecutor {
             sandbox_missing: blender.sandbox_missing().to_vec(),
         });
         Status { running, failed_starts: self.failed_starts.load(Ordering::Relaxed) }
+    }
+
+    fn has_memory_for(&self, memory_factor: u32) -> bool {
+        let Some(settings) = &self.settings else { return false };
+        let wanted = settings.memory_bytes.saturating_mul(memory_factor.into());
+        memory::of_machine().is_some_and(|memory| wanted <= memory)
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -6,7 +6,7 @@ use crate::executor::stats::AttemptFailure;
 const MAX_LOST_STARTS: u32 = 3;
 
 /// What has failed so far. A conversion gets one attempt after a crash or a hang, in a cold zygote, and one after its
-/// zygote went down with the child.
+/// zygote went down with the child, which is no fault of the model.
 #[derive(Debug, Default)]
 pub struct RetryPolicy {
     /// The next attempt needs a cold zygote, and is the last one after a failure of the model.
@@ -30,7 +30,7 @@ impl RetryPolicy {
 
     /// Whether another attempt may follow the end of the zygote while the child ran.
     pub fn allows_after_loss(&mut self) -> bool {
-        if self.zygote_lost || self.cold {
+        if self.zygote_lost {
             return false;
         }
         self.zygote_lost = true;
@@ -54,7 +54,7 @@ mod tests {
         let mut policy = RetryPolicy::default();
         assert!(policy.allows_after_failure(AttemptFailure::Crash));
         assert!(policy.cold && policy.retried_after == Some(AttemptFailure::Crash));
-        assert!(!policy.allows_after_failure(AttemptFailure::Hang) && !policy.allows_after_loss());
+        assert!(!policy.allows_after_failure(AttemptFailure::Hang));
         assert_eq!(policy.retried_after, Some(AttemptFailure::Crash));
     }
 
@@ -65,6 +65,14 @@ mod tests {
         assert!(!policy.allows_after_loss());
         assert!(policy.allows_after_failure(AttemptFailure::Hang) && policy.cold);
         assert_eq!(policy.retried_after, Some(AttemptFailure::Hang));
+    }
+
+    #[test]
+    fn a_lost_zygote_may_follow_a_crash() {
+        let mut policy = RetryPolicy::default();
+        assert!(policy.allows_after_failure(AttemptFailure::Crash));
+        assert!(policy.allows_after_loss() && policy.cold);
+        assert!(!policy.allows_after_loss() && !policy.allows_after_failure(AttemptFailure::Crash));
     }
 
     #[test]

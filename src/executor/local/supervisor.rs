@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::attempts::ChildRun;
+use super::attempts::{ChildRun, deadline};
 use super::error::EngineError;
 use super::launch::{Launcher, Program};
 use super::locate::Engine;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub work: WorkDir,
     /// Concurrent conversions.
     pub workers: usize,
+    /// Those among them that may be for jobs while requests wait.
+    pub job_share: usize,
     /// Conversions after which a zygote is replaced.
     pub max_requests: u64,
     pub sandbox: SandboxMode,
@@ -73,6 +75,7 @@ impl Settings {
             engine,
             work,
             workers: 2,
+            job_share: 1,
             max_requests: 1000,
             sandbox: SandboxMode::Auto,
             memory_bytes: 4 << 30,
@@ -90,6 +93,8 @@ impl Settings {
 pub struct Blender {
     pool: Arc<Pool>,
     slots: Slots,
+    /// The permit of a conversion that may use more memory than others: the machine may lack the memory for two.
+    more_memory: Arc<Semaphore>,
     settings: Settings,
     processors: u64,
     ready: Ready,
@@ -138,7 +143,8 @@ impl Blender {
         }
         Ok(Blender {
             pool,
-            slots: Slots::new(settings.workers.max(1)),
+            slots: Slots::new(settings.workers.max(1), settings.job_share),
+            more_memory: Arc::new(Semaphore::new(1)),
             processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             settings,
             ready,
@@ -150,23 +156,30 @@ impl Blender {
 
     /// Converts the model in the request's folder; see [`crate::executor::Executor::convert`].
     pub async fn convert(&self, request: EngineRequest<'_>) -> Result<CompletedTask, ConversionError> {
-        let EngineRequest { client, folder, task, allowed, mut progress, usage } = request;
-        let began = Instant::now();
-        // A deadline beyond what the clock can hold becomes a year.
-        let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
+        let EngineRequest { client, purpose, folder, task, allowed, mut progress, usage } = request;
+        let (began, memory_factor) = (Instant::now(), purpose.memory_factor());
         self.pool.available()?;
-        let slot = {
+        let (more_memory, slot) = {
             let _waiting = usage.waiting();
-            let slot =
-                timeout_at(deadline, self.slots.acquire(&client)).instrument(telemetry::span!("queue"));
+            let slot = async {
+                let more_memory = if memory_factor > 1 {
+                    // The semaphore is never closed.
+                    Arc::clone(&self.more_memory).acquire_owned().await.ok()
+                } else {
+                    None
+                };
+                (more_memory, self.slots.acquire(&client, purpose).await)
+            };
+            let patience = if purpose.is_job() { Duration::MAX } else { allowed };
             tokio::select! {
-                slot = slot => slot.map_err(|_| {
+                slot = timeout(patience, slot).instrument(telemetry::span!("queue")) => slot.map_err(|_| {
                     let detail = format!("no slot of the engine was free within {} s", allowed.as_secs_f64());
                     ConversionError::new(ErrorCode::Timeout, detail)
                 })?,
                 () = self.pool.stop.cancelled() => return Err(stopping()),
             }
         };
+        let deadline = deadline(if purpose.is_job() { Instant::now() } else { began }, allowed);
 
         let cancel = self.pool.stop.child_token();
         let _cancel_on_drop = cancel.clone().drop_guard();
@@ -174,10 +187,12 @@ impl Blender {
         let (answer, mut answered) = oneshot::channel();
         let child_run = ChildRun {
             slot,
+            _more_memory: more_memory,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),
             task,
-            limits: self.limits(allowed),
+            limits: self.limits(allowed, memory_factor),
+            is_job: purpose.is_job(),
             allowed,
             deadline,
             start_within: self.settings.start_within,
@@ -237,10 +252,10 @@ impl Blender {
         }
     }
 
-    fn limits(&self, allowed: Duration) -> ChildLimits {
+    fn limits(&self, allowed: Duration, memory_factor: u32) -> ChildLimits {
         let all_processors = allowed.as_secs().saturating_add(1).saturating_mul(self.processors);
         ChildLimits {
-            memory_bytes: self.settings.memory_bytes,
+            memory_bytes: self.settings.memory_bytes.saturating_mul(memory_factor.into()),
             cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
             file_bytes: self.settings.file_bytes,
             // The result and intermediate files.

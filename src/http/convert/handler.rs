@@ -13,7 +13,7 @@ use super::query::{ConvertQuery, Parameters};
 use super::receive::{ReceivedModel, receive};
 use super::response;
 use crate::conversion::{self, Accepts, Input};
-use crate::domain::Format;
+use crate::domain::{Format, Purpose};
 use crate::fs::names;
 use crate::http::middleware;
 use crate::http::middleware::rate_limit::{OverLimit, TookWork};
@@ -80,7 +80,7 @@ async fn respond(
         timeout: gateway.settings.timeout,
         folder,
         client: client.clone(),
-        is_job: false,
+        purpose: Purpose::Request,
         owner: middleware::owner(&parts.extensions, &gateway.access),
         // The service counts the conversion from here on.
         requested_at: record.disarm(),

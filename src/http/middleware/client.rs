@@ -6,7 +6,8 @@ use axum::http::Extensions;
 
 use super::api_keys::KeyName;
 use super::real_ip::Address;
-use crate::config::{Access, CacheScope};
+use crate::config::Access;
+use crate::conversion;
 use crate::domain::Client;
 
 /// Returns the client of a request: the owner of its API key, otherwise its address.
@@ -19,6 +20,5 @@ pub fn client(request: &Extensions) -> Option<Client> {
 
 /// Returns the name of the API key that owns the request's results and reports; `None` if they are shared.
 pub fn owner(request: &Extensions, access: &Access) -> Option<Arc<str>> {
-    let KeyName(name) = request.get::<KeyName>().filter(|_| access.cache_scope == CacheScope::Key)?;
-    Some(Arc::clone(name))
+    conversion::owner(&client(request)?, access.cache_scope)
 }

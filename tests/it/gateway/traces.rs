@@ -83,6 +83,32 @@ async fn request_stages_are_spans_of_the_client_trace() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spans_of_a_job_continue_the_trace_of_its_request() {
+    let (address, received) = receiver();
+    let mut gateway = Gateway::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address)]);
+    let request = gateway
+        .client
+        .post(gateway.url("/v1/jobs?output_format=glb&filename=a.obj"))
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        .body(TRIANGLE);
+    let job: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let path = job["links"]["self"].as_str().unwrap();
+    gateway.until_says(path, "succeeded", |job| job["state"] == "succeeded").await;
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.end().success());
+    let mut all = Vec::new();
+    while let Ok(part) = received.recv_timeout(Duration::from_secs(1)) {
+        all.extend(part);
+    }
+    // The span of the conversion, which the worker makes. Its name follows the IDs of trace, span and parent.
+    let name = [&[0x2a_u8, 7], "convert".as_bytes()].concat();
+    let place = all.windows(name.len()).position(|window| window == name).expect("the worker makes no span");
+    let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
+    let ids = &all[place.saturating_sub(64)..place];
+    assert!(holds(ids, &trace), "the trace of the request is not continued");
+}
+
 /// The bytes that a collector with its own certificate receives, from a gateway that trusts this one or another.
 async fn sent_by_tls(trusted: bool) -> Vec<u8> {
     let sign = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use meshgate::fs::blob::Blob;
-use meshgate::storage::{Document, Stored};
+use meshgate::storage::{Document, JobObject, Stored};
 use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
@@ -40,6 +40,28 @@ async fn a_result_on_the_same_disk_is_not_copied() {
     fs::remove_file(source).unwrap();
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+}
+
+#[tokio::test]
+async fn objects_of_jobs_are_not_absent_while_their_folder_is_away() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    let content = noise(3, 1000);
+    let (hash, spool) = (blake3::hash(&content), backend.spool.path());
+    let (model, other) = (JobObject::Model(Uuid::now_v7(), 0), JobObject::Result(Uuid::now_v7(), 1));
+    storage.put_job_object(model, Blob::Memory(content.into())).await.unwrap();
+    assert!(storage.fetch_job_object(model, &hash, 1000, spool).await.unwrap().is_some());
+    assert!(storage.fetch_job_object(other, &hash, 1000, spool).await.unwrap().is_none());
+    assert_eq!(storage.read_job_object(other).await.unwrap(), None);
+
+    let (folder, away) = (backend.path("jobs"), backend.path("away"));
+    fs::rename(&folder, &away).unwrap();
+    let error = storage.fetch_job_object(model, &hash, 1000, spool).await.err().unwrap();
+    assert!(error.detail.ends_with("has no folder \"jobs\" any more; is its disk mounted?"), "{error}");
+    assert!(storage.read_job_object(other).await.is_err() && storage.trouble().is_some());
+    fs::rename(&away, &folder).unwrap();
+    assert!(storage.fetch_job_object(model, &hash, 1000, spool).await.unwrap().is_some());
+    assert_eq!(storage.trouble(), None);
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use meshgate::domain::{ErrorCode, Format};
+use meshgate::domain::{ErrorCode, Format, Purpose};
 use meshgate::domain::{SandboxMode, Stage};
 use meshgate::executor::EngineRequest;
 use meshgate::executor::stats::AttemptFailure;
 
-use super::harness::{A_SECOND, Harness, LONG, until};
+use super::harness::{A_SECOND, Harness, Job, LONG, until};
 use crate::busy_engine::alive;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +72,27 @@ async fn the_timeout_covers_waiting_for_a_slot() {
     running.run.await.unwrap();
     // The cancelled conversion is gone from the queue.
     job.run(&blender, LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_slot_takes_no_time_of_a_job() {
+    let mut harness = Harness::new();
+    harness.settings.workers = 1;
+    let blender = harness.start().await;
+    let busy = harness.job("wait");
+    let running = busy.begin(&blender).await;
+    let mut job = harness.job("burn");
+    job.purpose = Purpose::Job { memory_factor: 1 };
+    let allowed = Duration::from_millis(400);
+    let mut run = Box::pin(job.run(&blender, allowed));
+    let early = tokio::time::timeout(2 * allowed, &mut run).await;
+    assert!(early.is_err(), "{early:?}");
+    busy.go();
+    running.run.await.unwrap();
+    // Its time begins with its slot.
+    let error = run.await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Timeout);
+    assert_eq!(error.detail, "the conversion took longer than 0.4 s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +213,28 @@ async fn exceeded_limits_and_refused_models_are_not_retried() {
     assert_eq!(harness.job("lie").code(&blender, LONG).await, ErrorCode::ExportFailed);
     assert!(blender.stats().attempt_failures.is_empty(), "{:?}", blender.stats());
     harness.job("cube").run(&blender, LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_use_more_memory_alone() {
+    let mut harness = Harness::new();
+    harness.settings.workers = 2;
+    harness.settings.memory_bytes = 2 << 30;
+    let blender = harness.start().await;
+    let with_more = |fault: &str| Job { purpose: Purpose::Job { memory_factor: 2 }, ..harness.job(fault) };
+    assert_eq!(harness.job("roomy").code(&blender, LONG).await, ErrorCode::MemoryLimit);
+    with_more("roomy").run(&blender, LONG).await.unwrap();
+
+    // A second one waits for the first, although there is a slot.
+    let (first, second) = (with_more("wait"), with_more("cube"));
+    let running = first.begin(&blender).await;
+    let mut run = Box::pin(second.run(&blender, LONG));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut run).await;
+    assert!(early.is_err(), "{early:?}");
+    harness.job("cube").run(&blender, LONG).await.unwrap();
+    first.go();
+    running.run.await.unwrap();
+    run.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

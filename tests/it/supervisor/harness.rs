@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
+use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Purpose, Stage};
 use meshgate::executor::EngineRequest;
 use meshgate::executor::local::locate::{Engine, EngineCandidates};
 use meshgate::executor::local::{Blender, EngineError, Settings};
@@ -86,6 +86,7 @@ impl Harness {
 pub struct Job {
     pub folder: ConversionFolder,
     pub task: Task,
+    pub purpose: Purpose,
 }
 
 impl Job {
@@ -104,7 +105,7 @@ impl Job {
             importer: Importer::Default,
             most_triangles: None,
         };
-        Job { folder, task }
+        Job { folder, task, purpose: Purpose::Request }
     }
 
     /// The request of the conversion. `on_stage` is called when a stage begins.
@@ -115,6 +116,7 @@ impl Job {
     ) -> EngineRequest<'a> {
         EngineRequest {
             client: Client::Local,
+            purpose: self.purpose,
             folder: &self.folder,
             task: self.task.clone(),
             allowed,

@@ -62,7 +62,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_kills_the_zygote_twice_fails() {
+async fn a_conversion_that_loses_its_zygote_twice_is_not_the_models_fault() {
     let harness = Harness::new();
     let blender = harness.start().await;
     let job = harness.job("wait");
@@ -74,7 +74,8 @@ async fn a_model_that_kills_the_zygote_twice_fails() {
     // The zygote that runs the conversion; a successor may be warm by now.
     signal(parent(again), Signal::KILL);
     let error = running.run.await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::EngineCrashed);
+    assert_eq!(error.code, ErrorCode::EngineUnavailable);
+    assert_eq!(error.detail, "blender went down twice during this conversion; try again");
 }
 
 fn parent(pid: i32) -> i32 {

@@ -5,9 +5,9 @@ use std::time::Instant;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use super::{REPACK, accepted, assert_problem, path};
+use super::{REPACK, accepted, assert_problem, files_below, path};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, LONG, PAUSE};
+use crate::gateway::{Gateway, LONG, PAUSE, scrape, until};
 
 const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb");
 
@@ -34,14 +34,38 @@ async fn json(gateway: &Gateway, owner: &str, path: &str) -> Value {
     answer.json().await.unwrap()
 }
 
+async fn submit(gateway: &Gateway, owner: &str) -> Value {
+    let request = gateway.submission(REPACK, triangle()).header("x-api-key", owner.repeat(16));
+    accepted(request.send().await.unwrap()).await
+}
+
+async fn until_succeeded(gateway: &Gateway, owner: &str, job: &Value) {
+    let began = Instant::now();
+    while json(gateway, owner, path(job)).await["state"] != "succeeded" {
+        assert!(began.elapsed() < LONG, "it does not succeed");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_use_the_stored_results_of_their_own_key() {
+    let gateway = Gateway::start_cold(&[KEYS]);
+    let results = || files_below(&gateway.folder.path().join("store/entries")).len();
+    for (owner, stored, hits) in [("a", 1, 0), ("a", 1, 1), ("b", 2, 1), ("b", 2, 2)] {
+        let job = submit(&gateway, owner).await;
+        until_succeeded(&gateway, owner, &job).await;
+        // Results are stored in the background.
+        until("the result is stored", || results() == stored);
+        let counted = format!("meshgate_cache_requests_total{{result=\"hit\"}} {hits}");
+        let text = scrape(&gateway).await;
+        assert!(text.lines().any(|line| line == counted), "{owner}: no {counted} in {text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_belongs_to_its_key() {
     let gateway = Gateway::start_cold(&[KEYS]);
-    let submit = async |owner: &str| {
-        let request = gateway.submission(REPACK, triangle()).header("x-api-key", owner.repeat(16));
-        accepted(request.send().await.unwrap()).await
-    };
-    let (job, other) = (submit("a").await, submit("b").await);
+    let (job, other) = (submit(&gateway, "a").await, submit(&gateway, "b").await);
     for owner in ["a", "b"] {
         let mine = if owner == "a" { &job } else { &other };
         let listed = json(&gateway, owner, "/v1/jobs").await;
@@ -55,11 +79,7 @@ async fn a_job_belongs_to_its_key() {
         assert_problem(without_key, 401, "unauthorized").await;
     }
     // Nothing of that has touched the job.
-    let began = Instant::now();
-    while json(&gateway, "a", path(&job)).await["state"] != "succeeded" {
-        assert!(began.elapsed() < LONG, "it does not succeed");
-        tokio::time::sleep(PAUSE).await;
-    }
+    until_succeeded(&gateway, "a", &job).await;
     assert_eq!(ask(&gateway, "a", Method::DELETE, path(&job)).await.status(), 204);
     assert_eq!(json(&gateway, "a", "/v1/jobs").await["jobs"], Value::Array(vec![]));
 }

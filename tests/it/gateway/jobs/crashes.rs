@@ -1,14 +1,88 @@
-//! Jobs survive the end of their server.
+//! Jobs survive the end of their server, and what their attempts lack.
+
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::events::{check, follow};
+use super::events::{Event, check, follow};
 use super::{FAST, ONE_WORKER, REPACK, SLOW, assert_problem, data_dir, objects_of_jobs, path};
 use crate::busy_engine::alive;
+use crate::conversions::bad_input::run_python;
 use crate::gateway::engine::{motion, send};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE, scrape, until};
+
+/// Python code for a .blend of two cubes. One is thousands of cubes a thousand times, before a mask hides them all.
+const CUBES: &str = r#"
+import bpy, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_cube_add()
+bpy.ops.mesh.primitive_cube_add()
+cube = bpy.context.object
+for count in (1000, THOUSANDS):
+    cube.modifiers.new("array", "ARRAY").count = count
+cube.vertex_groups.new(name="none")
+cube.modifiers.new("mask", "MASK").vertex_group = "none"
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+"#;
+
+/// A model whose conversion needs more than 1536 MiB of memory; with a million cubes, less than twice as much.
+fn cubes(thousands: u32) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, model) = (folder.path().join("make.py"), folder.path().join("model.blend"));
+    std::fs::write(&script, CUBES.replace("THOUSANDS", &thousands.to_string())).unwrap();
+    run_python(&script, &model);
+    std::fs::read(model).unwrap()
+}
+
+/// Why a job was queued again.
+fn reasons(events: &[Event]) -> Vec<&str> {
+    events.iter().filter_map(|event| event.data["reason"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_runs_out_of_memory_gets_twice_as_much_once() {
+    let gateway = Gateway::start(&[ONE_WORKER, ("WORKER_MEMORY_LIMIT", "1536M")]);
+    for (thousands, state, code) in
+        [(1000, "succeeded", Value::Null), (5000, "failed", "memory_limit".into())]
+    {
+        let job = gateway.submit("output_format=glb&filename=a.blend", cubes(thousands)).await;
+        let events = follow(&gateway, &job, None).await;
+        check(&events, state);
+        assert_eq!(reasons(&events), ["out_of_memory"], "{events:#?}");
+        let job = gateway.ended(&job).await;
+        assert_eq!((&job["attempts"], &job["error"]["code"]), (&2.into(), &code), "{job}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_a_store_that_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without an engine, it stays unfinished.
+    let mut stopped = Gateway::start_cold(&[data_dir(&folder), ("BLENDER_PYTHON", "/bin/false")]);
+    let job = stopped.submit(FAST, TRIANGLE).await;
+    stopped.signal(Signal::TERM);
+    assert_eq!(stopped.end().code(), Some(0));
+    let (store, away) = (folder.path().join("store"), folder.path().join("away"));
+    std::fs::rename(&store, &away).unwrap();
+
+    let gateway = Gateway::start(&[data_dir(&folder), ONE_WORKER]);
+    let began = Instant::now();
+    while !scrape(&gateway).await.contains("meshgate_job_attempts_total{outcome=\"store_unavailable\"}") {
+        assert!(began.elapsed() < LONG, "no attempt ends because of the store");
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(gateway.json(path(&job)).await["error"], Value::Null);
+    // The server has begun a new store meanwhile.
+    std::fs::create_dir_all(&store).unwrap();
+    std::fs::rename(away.join("jobs"), store.join("jobs")).unwrap();
+    let events = follow(&gateway, &job, None).await;
+    check(&events, "succeeded");
+    assert!(reasons(&events).contains(&"store_unavailable"), "{events:#?}");
+    // None of these attempts counts.
+    assert_eq!(gateway.succeeded(&job).await["attempts"], 1);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_survive_a_killed_server() {
@@ -65,9 +139,31 @@ async fn a_stopping_server_gives_its_job_back() {
     let events = follow(&gateway, &job, None).await;
     check(&events, "succeeded");
     // A lease that ended would have been another reason.
-    let reasons: Vec<_> = events.iter().filter_map(|event| event.data["reason"].as_str()).collect();
-    assert_eq!(reasons, ["stopping"], "{events:#?}");
+    assert_eq!(reasons(&events), ["stopping"], "{events:#?}");
     assert!(gateway.result(&job).await == gateway.undisturbed(SLOW, motion()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_server_gives_back_a_job_that_waits_for_a_slot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stopped = Gateway::start(&[data_dir(&folder), ONE_WORKER, ("SHUTDOWN_GRACE", "0.5")]);
+    let request = stopped.convert("output_format=fbx", "a.bvh", motion());
+    let stop = async {
+        // The request keeps the only slot.
+        send(stopped.child().await, Signal::STOP);
+        let job = stopped.submit(FAST, TRIANGLE).await;
+        stopped.until_says(path(&job), "running", |job| job["state"] == "running").await;
+        stopped.until_waiting(1).await;
+        stopped.signal(Signal::TERM);
+        job
+    };
+    let (answer, job) = tokio::join!(request, stop);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(stopped.end().code(), Some(0));
+
+    let gateway = Gateway::start(&[data_dir(&folder), ONE_WORKER]);
+    assert_eq!(gateway.succeeded(&job).await["attempts"], 1);
+    assert_eq!(reasons(&follow(&gateway, &job, None).await), ["stopping"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

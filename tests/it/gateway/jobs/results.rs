@@ -1,14 +1,16 @@
 //! A job from its submission to its result.
 
+use std::path::PathBuf;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{FAST, REPACK, accepted, assert_problem, below, header, path};
+use super::{FAST, REPACK, accepted, assert_problem, below, header, objects_of_jobs, path};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, TRIANGLE};
+use crate::gateway::{Gateway, TRIANGLE, until};
 
 /// The beginning of an FBX file.
 const CUT_OFF: &[u8] = b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off";
@@ -60,6 +62,10 @@ async fn a_job_has_the_result_of_the_same_conversion() {
     assert_eq!(tag, format!("\"{}\"", blake3::hash(&result).to_hex()));
     assert_eq!(job["result"]["blake3"], tag.trim_matches('"'));
     assert_eq!(job["result"]["bytes"], result.len());
+
+    // Nobody needs the model any more.
+    let is_model = |path: &PathBuf| path.to_str().unwrap().contains(".model-");
+    until("the model is removed", || !objects_of_jobs(gateway.folder.path()).iter().any(is_model));
 
     // A request for the same conversion gets the same file, from the cache and converted again.
     let cached = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;
