@@ -10,6 +10,8 @@ mod healthcheck;
 mod humanize;
 mod logging;
 mod output;
+mod progress;
+mod report_text;
 mod schema;
 mod serve;
 mod setting_flags;
