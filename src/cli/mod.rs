@@ -8,8 +8,11 @@ mod failure;
 mod formats;
 mod healthcheck;
 mod humanize;
+mod jobs;
 mod logging;
 mod output;
+mod progress;
+mod report_text;
 mod schema;
 mod serve;
 mod service;
@@ -36,6 +39,7 @@ Examples:
   meshgate convert models -o out --to glb,usdz   a folder and its subfolders
   meshgate serve                                 the same over HTTP
   meshgate worker                                run jobs of that server, also on other machines
+  meshgate jobs submit duck.fbx --to glb         a job on a server
   meshgate formats                               what converts to what
   meshgate doctor                                is this machine ready?";
 
@@ -55,6 +59,8 @@ enum Command {
     Formats(formats::Args),
     Doctor(doctor::Args),
     Healthcheck(healthcheck::Args),
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     #[command(subcommand)]
     Engine(engine::Command),
     /// Print the JSON Schema of a conversion's report.
@@ -115,6 +121,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Formats(args) => formats::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Jobs(command) => jobs::run(&command, bars),
         Command::Engine(command) => engine::run(&command),
         Command::Schema => say(schema::text()).map(|()| ExitCode::SUCCESS),
         Command::Openapi => say(http::openapi().trim_end()).map(|()| ExitCode::SUCCESS),

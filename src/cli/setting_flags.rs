@@ -89,7 +89,7 @@ impl RunArgs {
 /// The environment; prints warnings of likely mistakes in it.
 fn environment() -> Sources {
     let sources = Sources::environment();
-    warn(&sources.warnings());
+    warn(&sources.warnings_for_users());
     sources
 }
 

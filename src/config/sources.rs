@@ -123,6 +123,12 @@ impl Sources {
         self.environment.keys().filter_map(|name| suggestions::warning(name.to_str()?)).collect()
     }
 
+    /// The same for a program that is no server: `MESHGATE_API_KEY` is then meant for `meshgate jobs`.
+    pub fn warnings_for_users(&self) -> Vec<String> {
+        let names = self.environment.keys().filter_map(|name| name.to_str());
+        names.filter(|name| !suggestions::is_client_key(name)).filter_map(suggestions::warning).collect()
+    }
+
     /// Variables whose names begin with `prefix`, if they are valid UTF-8. Their values may be secrets.
     pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
         let texts =

@@ -18,13 +18,23 @@ const SHORT: usize = 3;
 /// Variables of other programs that resemble a setting's name.
 const OTHERS: [&str; 2] = ["APP_KEY", "APP_KEYS"];
 
+/// The server that `meshgate jobs` talks to.
+const CLIENT_SERVER: &str = "MESHGATE_SERVER";
+/// The API key of `meshgate jobs`. A server with such a variable probably wants `API_KEYS`, and is open without.
+const CLIENT_KEY: [&str; 2] = ["MESHGATE_API_KEY", "MESHGATE_API_KEY_FILE"];
+
+/// Whether the variable is the API key of `meshgate jobs`.
+pub fn is_client_key(variable: &str) -> bool {
+    CLIENT_KEY.contains(&variable)
+}
+
 /// Returns a warning about a variable that is likely a mistake.
 pub fn warning(variable: &str) -> Option<String> {
     let own = variable.strip_prefix(PREFIX);
     let name = own.unwrap_or(variable);
     let others = own.is_none() && OTHERS.contains(&name.strip_suffix(FILE).unwrap_or(name));
     let is_alias = TABLE.iter().any(|info| info.alias == Some(name));
-    if named(name).is_some() || is_alias || others {
+    if named(name).is_some() || is_alias || others || variable == CLIENT_SERVER {
         return None;
     }
     let meant = match (likely(name), own) {
@@ -97,6 +107,7 @@ mod tests {
             "GUNICORN_WORKERS",
             "API_KEYS_FILE",
             "MESHGATE_API_KEYS_FILE",
+            "MESHGATE_SERVER",
             "HOME",
             "PATH",
             "APP_KEY",
@@ -130,6 +141,10 @@ mod tests {
             ("API_KEYS_FIEL", "API_KEYS_FIEL is not a setting; did you mean API_KEYS_FILE?"),
             ("REDIS_URL_FIL", "REDIS_URL_FIL is not a setting; did you mean REDIS_URL_FILE?"),
             ("REDIS_PASSWORD_FLE", "REDIS_PASSWORD_FLE is not a setting; did you mean REDIS_PASSWORD_FILE?"),
+            (
+                "MESHGATE_API_KEY",
+                "MESHGATE_API_KEY is not a setting; did you mean MESHGATE_API_KEYS or API_KEYS?",
+            ),
             (
                 "MESHGATE_API_KEY_FILE",
                 "MESHGATE_API_KEY_FILE is not a setting; did you mean MESHGATE_API_KEYS_FILE or API_KEYS_FILE?",

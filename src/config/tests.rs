@@ -527,15 +527,16 @@ fn only_paths_may_have_invalid_utf_8() {
 fn misspelled_variables_are_warned_about() {
     let sources = sources(&[
         ("MESHGATE_PORT", "tcp://10.0.0.1:80"),
+        ("MESHGATE_API_KEY", "of-a-client"),
         ("MESHGATE_COLOUR", "red"),
         ("WORKER", "3"),
         ("LOG_LEVLE", ""),
         ("HOME", "/root"),
     ]);
-    assert_eq!(
-        sources.warnings(),
-        ["MESHGATE_COLOUR is not a setting", "WORKER is not a setting; did you mean WORKERS?"]
-    );
+    let others = ["MESHGATE_COLOUR is not a setting", "WORKER is not a setting; did you mean WORKERS?"];
+    assert_eq!(sources.warnings_for_users(), others);
+    let key = "MESHGATE_API_KEY is not a setting; did you mean MESHGATE_API_KEYS or API_KEYS?";
+    assert_eq!(sources.warnings(), [key, others[0], others[1]]);
     assert_eq!(Config::load(&sources).unwrap(), load(&[]));
 }
 

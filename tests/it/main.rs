@@ -19,6 +19,7 @@ mod busy_engine;
 mod cache;
 mod cli;
 mod cli_convert;
+mod cli_jobs;
 mod configuration;
 mod conversions;
 mod deployment;

@@ -12,11 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::args::Args;
 use super::outcome::{EndedConversion, Success, Tally};
 use super::plan::{self, Origin, PlannedConversion};
-use super::progress::{Bar, Progress};
 use super::{cache, print, write};
 use crate::app;
 use crate::cli::failure::{Failure, INTERRUPTED};
+use crate::cli::humanize;
 use crate::cli::output::warn;
+use crate::cli::progress::{Bar, Progress};
 use crate::cli::setting_flags::RunSettings;
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
@@ -78,7 +79,7 @@ pub async fn run(
         while running.len() < at_once
             && let Some((index, planned)) = waiting.next()
         {
-            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&planned)));
+            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(label(&planned))));
             running.spawn(async move {
                 let started = Instant::now();
                 let result = shared.run_one(&planned, &bar).await;
@@ -118,6 +119,11 @@ pub async fn run(
     end(shared, running, signals, tally.interrupted || result.is_err()).await;
     result.and_then(|()| printer.end(&tally))?;
     Ok(tally)
+}
+
+/// The conversion on the line of its bar.
+fn label(planned: &PlannedConversion) -> String {
+    format!("{} → {}", humanize::name(&planned.input.name()), planned.target)
 }
 
 /// Stops the running conversions and the engine.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use zip::ZipArchive;
 
-use super::progress::Bar;
 use crate::app;
 use crate::cache;
 use crate::cli::failure::Failure;
+use crate::cli::progress::Bar;
 use crate::cli::setting_flags::RunSettings;
 use crate::config;
 use crate::conversion::{

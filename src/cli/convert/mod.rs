@@ -7,7 +7,6 @@ mod inputs;
 mod outcome;
 mod plan;
 mod print;
-mod progress;
 mod sidecars;
 mod summary;
 mod write;

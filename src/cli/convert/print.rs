@@ -8,12 +8,13 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::Args;
-use super::outcome::{ConversionOutcome, EndedConversion, Success, Tally, output, reason};
+use super::outcome::{ConversionOutcome, EndedConversion, Tally, output, reason};
 use super::plan::{Output, PlannedConversion};
 use super::summary;
 use crate::cli::failure::Failure;
 use crate::cli::humanize;
 use crate::cli::output::say;
+use crate::cli::report_text;
 use crate::domain::{ErrorCode, Report};
 
 /// Most conversions shown in a table.
@@ -185,7 +186,7 @@ fn block(finished: &EndedConversion) -> String {
             "{pair}  {}  {}\n{}",
             humanize::duration(finished.seconds),
             if success.cached { "cached" } else { &success.report.engine },
-            details(success)
+            report_text::details(&success.report)
         ),
         Err(error) => format!("{pair}: {}", reason(error, ConversionOutcome::Failed)),
     }
@@ -193,24 +194,6 @@ fn block(finished: &EndedConversion) -> String {
 
 fn name(path: &str) -> String {
     humanize::name(Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path))
-}
-
-fn details(success: &Success) -> String {
-    let report = &success.report;
-    let mut lines = Vec::new();
-    for (word, contents) in [("in", &report.input), ("out", &report.output)] {
-        let mut size = humanize::bytes(contents.bytes);
-        if contents.files > 1 {
-            let _ = write!(size, " in {} files", contents.files);
-        }
-        lines.push(format!("  {word:<4} {} ({size})", humanize::contents(contents)));
-    }
-    if report.losses.is_empty() {
-        lines.push("  lost nothing".to_owned());
-    }
-    lines.extend(report.losses.iter().map(|loss| format!("  lost {}", humanize::name(loss))));
-    lines.extend(report.warnings.iter().map(|warning| format!("  note {}", humanize::name(warning))));
-    lines.join("\n")
 }
 
 /// The last line: the count of each outcome.

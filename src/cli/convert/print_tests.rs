@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::convert::args::parsed;
+use crate::cli::convert::outcome::Success;
 use crate::cli::convert::plan::{Input, Origin};
 use crate::domain::report::{Clip, Contents, Counts, Timings};
 use crate::domain::{ConversionError, Format, Report};

@@ -1,4 +1,4 @@
-//! Shows the progress of conversions on standard error: bars on a terminal, a few plain lines elsewhere.
+//! Shows the progress of conversions and transfers on standard error: bars on a terminal, a few plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::plan::PlannedConversion;
-use crate::cli::humanize;
 use crate::domain::Stage;
 
 /// Shortest interval between progress lines of a conversion without a terminal.
@@ -22,7 +20,7 @@ pub struct Progress {
     overall: Option<ProgressBar>,
 }
 
-/// One conversion's progress; dropping it removes its bar.
+/// One conversion's or transfer's progress; dropping it removes its bar.
 pub enum Bar {
     Drawn(ProgressBar),
     /// Without a terminal; `last` is the time of the latest line.
@@ -48,9 +46,8 @@ impl Progress {
         self.bars.is_some()
     }
 
-    /// Adds a bar for a conversion that starts.
-    pub fn start(&self, planned: &PlannedConversion) -> Bar {
-        let label = format!("{} → {}", humanize::name(&planned.input.name()), planned.target);
+    /// Adds a bar for something that starts; `label` says what, on one line.
+    pub fn start(&self, label: String) -> Bar {
         let Some(bars) = &self.bars else {
             return Bar::Plain { label, last: Mutex::new(Instant::now()) };
         };
@@ -104,16 +101,21 @@ impl Progress {
 impl Bar {
     /// Shows that the conversion has reached `stage`, and `fraction` of it if known.
     pub fn stage(&self, stage: Stage, fraction: Option<f64>) {
+        self.show(word(stage), overall(stage, fraction));
+    }
+
+    /// Shows a word of at most 11 letters for what goes on, and how much of everything is done, from 0 to 1.
+    pub fn show(&self, word: &'static str, done: f64) {
         match self {
             Bar::Drawn(bar) => {
-                bar.set_prefix(word(stage));
-                bar.set_position((overall(stage, fraction) * STEPS) as u64);
+                bar.set_prefix(word);
+                bar.set_position((done * STEPS) as u64);
             }
             Bar::Plain { label, last } => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= PLAIN_EVERY {
                     *last = Instant::now();
-                    let _ = writeln!(std::io::stderr(), "{label}: {}", word(stage));
+                    let _ = writeln!(std::io::stderr(), "{label}: {word}");
                 }
             }
         }
@@ -128,7 +130,8 @@ impl Drop for Bar {
     }
 }
 
-fn word(stage: Stage) -> &'static str {
+/// The stage for people, in at most 11 letters.
+pub fn word(stage: Stage) -> &'static str {
     match stage {
         Stage::Importing => "importing",
         Stage::Processing => "processing",
@@ -138,7 +141,7 @@ fn word(stage: Stage) -> &'static str {
 }
 
 /// The progress of a typical conversion, from 0 to 1.
-fn overall(stage: Stage, fraction: Option<f64>) -> f64 {
+pub fn overall(stage: Stage, fraction: Option<f64>) -> f64 {
     let (start, share) = match stage {
         Stage::Importing => (0.0, 0.4),
         Stage::Processing => (0.4, 0.1),

@@ -1,0 +1,160 @@
+//! Follows a job until it ends: by its events, or by asking again and again where no stream gets through.
+//!
+//! ```text
+//!  ask ──▶ ended? ──▶ done
+//!   ▲        │ no
+//!   │        ▼
+//!   └──── listen to the events until the stream ends; it is resumed after the last event
+//!            └ after several streams in a row without an event, the server holds each question instead
+//! ```
+//!
+//! The answer to a question decides everything; events only move the bar. So no proxy that delays, cuts or refuses
+//! streams can hide the end of a job.
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::HeaderValue;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::api::{Api, Polled};
+use super::document::{Change, Document};
+use super::error::ApiError;
+use super::sse::Parser;
+use crate::cli::progress::Bar;
+use crate::jobs::{Progress, State};
+
+/// Streams in a row that bring no event, before there are no more.
+const MAX_STREAMS: u32 = 3;
+
+/// Longest silence of a stream: the server sends a comment every 15 s.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// How long the server may be away.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Pause before the next question, after a stream that broke off, or to a server that does not answer or wait.
+const PAUSE: Duration = Duration::from_secs(1);
+
+struct Follower<'a> {
+    api: &'a Api,
+    id: Uuid,
+    bar: &'a Bar,
+    /// The version of the job that was last asked for.
+    tag: Option<HeaderValue>,
+    /// The ID of the last event.
+    last_event: Option<String>,
+    /// Streams in a row that brought no event.
+    fruitless: u32,
+    /// Whether the server has ever answered. If it never did, its address may be wrong.
+    reached: bool,
+}
+
+/// Returns a job once it has ended. Shows its stages on `bar`. `reached`: the server has answered before.
+///
+/// # Errors
+/// When the job does not exist, or the server cannot be reached: for two minutes, or at all.
+pub async fn follow(api: &Api, id: Uuid, bar: &Bar, reached: bool) -> Result<Document, ApiError> {
+    let mut follower = Follower { api, id, bar, tag: None, last_event: None, fruitless: 0, reached };
+    loop {
+        let asked = Instant::now();
+        let Polled { document, tag, has_waited } = follower.ask().await?;
+        follower.tag = tag;
+        if let Some(document) = document {
+            if document.job.state.has_ended() {
+                return Ok(document);
+            }
+            follower.show(document.job.state, document.job.progress);
+        }
+        if follower.has_streams() {
+            follower.listen().await;
+        } else if !has_waited {
+            sleep(PAUSE.saturating_sub(asked.elapsed())).await;
+        }
+    }
+}
+
+impl Follower<'_> {
+    fn has_streams(&self) -> bool {
+        self.fruitless < MAX_STREAMS
+    }
+
+    /// Asks for the job. Waits for a server that is away: it may be starting again.
+    async fn ask(&mut self) -> Result<Polled, ApiError> {
+        let began = Instant::now();
+        loop {
+            let long = !self.has_streams();
+            // Whether something has changed matters only to a long poll: otherwise, a stream has just ended.
+            let known = self.tag.as_ref().filter(|_| long);
+            match self.api.poll(self.id, long, known).await {
+                Ok(polled) => {
+                    self.reached = true;
+                    return Ok(polled);
+                }
+                Err(error) if !self.reached || !error.is_temporary() || began.elapsed() > PATIENCE => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.bar.show("waiting", 0.0);
+                    sleep(error.retry_after().unwrap_or_default().clamp(PAUSE, PATIENCE)).await;
+                }
+            }
+        }
+    }
+
+    /// Shows the events of the job until their stream ends.
+    async fn listen(&mut self) {
+        self.fruitless += 1;
+        let opened = timeout(SILENCE, self.api.events(self.id, self.last_event.as_deref())).await;
+        let mut response = match opened {
+            Ok(Ok(response)) => response,
+            // The next question will say whether the server is away.
+            Ok(Err(ApiError::Unreachable { .. })) => {
+                self.fruitless -= 1;
+                return;
+            }
+            Ok(Err(error)) if error.is_temporary() => return sleep(PAUSE).await,
+            // No stream gets through.
+            Ok(Err(_)) | Err(_) => {
+                self.fruitless = MAX_STREAMS;
+                return;
+            }
+        };
+        let mut parser = Parser::default();
+        loop {
+            let piece = match timeout(SILENCE, response.chunk()).await {
+                Ok(Ok(Some(piece))) => piece,
+                Ok(Ok(None) | Err(_)) => return sleep(PAUSE).await,
+                // Something on the way holds the stream back.
+                Err(_) => {
+                    self.fruitless = MAX_STREAMS;
+                    return;
+                }
+            };
+            let Ok(events) = parser.feed(&piece) else {
+                self.fruitless = MAX_STREAMS;
+                return;
+            };
+            for event in events {
+                self.fruitless = 0;
+                self.last_event = parser.last_id().map(str::to_owned);
+                if event.name == "end" {
+                    return;
+                }
+                // Kinds of events that only newer servers have are skipped.
+                if let Ok(Change { state, progress }) = serde_json::from_str(&event.data) {
+                    self.show(state, progress);
+                }
+            }
+        }
+    }
+
+    fn show(&self, state: State, progress: Option<Progress>) {
+        match (state, progress) {
+            (State::Running, Some(progress)) => self.bar.stage(progress.stage, progress.fraction),
+            (State::Running, None) => self.bar.show("starting", 0.0),
+            (State::Queued, _) => self.bar.show("queued", 0.0),
+            _ => {}
+        }
+    }
+}
