@@ -42,7 +42,11 @@ pub fn converter(
         let installed = engine.ok().and_then(|settings| settings.engine.installed());
         Arc::new(NoExecutor::new(NO_ENGINE, installed))
     } else {
-        Arc::new(LocalExecutor::new(engine.map(|settings| local::Settings { workers, job_share, ..settings })))
+        Arc::new(LocalExecutor::new(engine.map(|settings| local::Settings {
+            workers,
+            job_share,
+            ..settings
+        })))
     };
     Ok(Converter::new(executor, work, limits(settings), admission))
 }

@@ -173,7 +173,7 @@ impl Service {
             Ok(identified) => identified,
             Err(error) => return Response { cache_status: CacheStatus::Bypass, result: Err(error) },
         };
-        let begin = |left| {
+        let convert = |left| {
             let (service, request) = (self.clone(), Arc::clone(&request));
             service.run(request, prepared.clone(), left, on_stage.clone()).boxed()
         };
@@ -182,7 +182,7 @@ impl Service {
         let reuse = if *bypass_cache { Reuse::Nothing } else { Reuse::All };
         let mut lookup = Lookup { identity, owner, reuse, purpose, timeout, began };
         loop {
-            let (cache_status, found) = self.cache.find_or_convert(&lookup, &begin).await;
+            let (cache_status, found) = self.cache.find_or_convert(&lookup, &convert).await;
             let opened = match found {
                 Ok(found) => {
                     let open = self.open(&request, identity, found);

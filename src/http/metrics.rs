@@ -31,6 +31,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         cache_bytes: gateway.service.cache().bytes(),
         jobs: jobs::State::ALL.iter().map(|state| state.word()).zip(jobs.jobs).collect(),
         oldest_job: jobs.oldest_queued_at.map_or(0.0, |at| at.age().as_secs_f64()),
+        dead_jobs: gateway.jobs.dead(),
         lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {

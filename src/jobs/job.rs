@@ -330,11 +330,6 @@ mod tests {
             assert_eq!(Timestamp(milliseconds).to_rfc3339(), expected);
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn spec(files: &[(&str, u64)]) -> JobSpec {
         let file = |&(name, bytes): &(&str, u64)| InputFile {

@@ -242,8 +242,10 @@ pub enum End {
 pub struct Swept {
     /// Jobs that were queued again because their lease ended.
     pub requeued: Vec<Uuid>,
-    /// Jobs that ended because their lease did: attempts used up, or cancelled.
-    pub ended: Vec<Uuid>,
+    /// Jobs that failed because their lease ended, and their attempts are used up.
+    pub dead: Vec<Uuid>,
+    /// Jobs that were to be cancelled, and ended because their lease did.
+    pub cancelled: Vec<Uuid>,
     /// Jobs that expired.
     pub expired: Vec<Uuid>,
     /// Records that were removed; their objects are to be removed, too.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,7 @@ pub struct Jobs {
     /// The age that no object of a job exceeds.
     longest_life: Duration,
     counted: Arc<Mutex<Counted>>,
+    dead: Arc<AtomicU64>,
 }
 
 /// The numbers of jobs, and when they were counted.
@@ -76,7 +78,7 @@ impl Jobs {
     pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, limits: Limits) -> Self {
         // A job waits for its start, runs, and is kept after its end.
         let longest_life = 2 * limits.ttl + LONGEST_RUN;
-        Self { queue, storage, spool, limits, longest_life, counted: Arc::default() }
+        Self { queue, storage, spool, limits, longest_life, counted: Arc::default(), dead: Arc::default() }
     }
 
     pub fn queue(&self) -> &Arc<dyn Queue> {
@@ -269,17 +271,26 @@ impl Jobs {
 
     /// Sweeps the queue. Returns the records that were removed; the caller removes their objects.
     pub(super) async fn sweep(&self) -> Result<Vec<Removed>, QueueError> {
-        let Swept { requeued, ended, expired, removed } = self.queue.sweep().await?;
+        let Swept { requeued, dead, cancelled, expired, removed } = self.queue.sweep().await?;
         for job in requeued {
             tracing::warn!(%job, "a worker was lost; its job is queued again");
         }
-        for job in ended {
-            tracing::warn!(%job, "a job ended because its worker was lost");
+        self.dead.fetch_add(dead.len() as u64, Ordering::Relaxed);
+        for job in dead {
+            tracing::error!(%job, "a job failed, because the worker of each of its attempts was lost");
+        }
+        for job in cancelled {
+            tracing::info!(%job, "a cancelled job ended, because its worker was lost");
         }
         for job in expired {
             tracing::warn!(%job, "a job expired before a worker took it");
         }
         Ok(removed)
+    }
+
+    /// Jobs that this process has ended because the workers of all their attempts were lost.
+    pub fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Relaxed)
     }
 
     /// Counts the jobs for [`Jobs::stats`].

@@ -186,6 +186,19 @@ impl Metrics {
             )?,
             registry,
         };
+        for outcome in [
+            "succeeded",
+            "failed",
+            "cancelled",
+            "lost",
+            "stopping",
+            "engine_unavailable",
+            "store_unavailable",
+            "disk_full",
+            "out_of_memory",
+        ] {
+            metrics.job_attempts.with_label_values(&[outcome]);
+        }
         for outcome in ["delivered", "failed", "gave_up", "gone"] {
             metrics.webhook_deliveries.with_label_values(&[outcome]);
         }

@@ -27,6 +27,8 @@ pub struct State {
     pub jobs: Vec<(&'static str, u64)>,
     /// Seconds since the job that has been queued longest was submitted; 0 if none is queued.
     pub oldest_job: f64,
+    /// Jobs that this process has ended because the workers of all their attempts were lost.
+    pub dead_jobs: u64,
     /// Number of lost log lines.
     pub lost_lines: u64,
     /// The engine's version, once it is known.
@@ -93,6 +95,11 @@ impl State {
         }
         let help = "Seconds since the job that has been queued longest was submitted; 0 if none is queued";
         kept(&registry, Gauge::with_opts(opts("jobs_oldest_queued_seconds", help))?)?.set(self.oldest_job);
+
+        let help = "Jobs that failed because each of their attempts ended with its worker";
+        counters(&registry, "jobs_dead_total", help, &[])?
+            .with_label_values::<&str>(&[])
+            .inc_by(self.dead_jobs);
 
         let help = "Log lines dropped because the output did not accept them";
         counters(&registry, "log_lines_lost_total", help, &[])?

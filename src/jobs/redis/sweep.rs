@@ -36,10 +36,11 @@ impl RedisQueue {
         let mut script = scripts::SWEEP.key(PREFIX);
         script.arg(SWEPT_AT_ONCE).arg(self.ttl()).arg(millis(KEPT_FOR_WEBHOOK));
         script.arg(millis(WEBHOOK_LIFE)).arg(workers_lost);
-        let (more, requeued, ended, expired, removed): (bool, Ids, Ids, Ids, Ids) =
+        let (more, requeued, dead, cancelled, expired, removed): (bool, Ids, Ids, Ids, Ids, Ids) =
             self.run_script(script).await?;
         swept.requeued.extend(uuids(&requeued));
-        swept.ended.extend(uuids(&ended));
+        swept.dead.extend(uuids(&dead));
+        swept.cancelled.extend(uuids(&cancelled));
         swept.expired.extend(uuids(&expired));
         let (removed, _) = removed.as_chunks::<3>();
         swept.removed.extend(removed.iter().filter_map(|[id, files, token]| {

@@ -167,7 +167,8 @@ impl SqliteQueue {
                 Err(_) => break,
             };
             swept.requeued.extend(more.requeued);
-            swept.ended.extend(more.ended);
+            swept.dead.extend(more.dead);
+            swept.cancelled.extend(more.cancelled);
             swept.expired.extend(more.expired);
             swept.removed.extend(more.removed);
             if !is_more {

@@ -58,8 +58,12 @@ impl Step<'_> {
         )?;
         for seq in &lost {
             let Some(mut record) = self.load(*seq)? else { continue };
-            let is_queued = self.requeue(&mut record, GiveBack::WorkerLost)?;
-            let done = if is_queued { &mut swept.requeued } else { &mut swept.ended };
+            self.requeue(&mut record, GiveBack::WorkerLost)?;
+            let done = match record.job.state {
+                State::Queued => &mut swept.requeued,
+                State::Cancelled => &mut swept.cancelled,
+                _ => &mut swept.dead,
+            };
             done.push(record.job.id);
         }
         Ok(lost.len())

@@ -145,17 +145,15 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Queues a running job again, or ends it; returns whether it is queued.
-    pub fn requeue(&mut self, record: &mut Record, reason: GiveBack) -> rusqlite::Result<bool> {
+    /// Queues a running job again, or ends it.
+    pub fn requeue(&mut self, record: &mut Record, reason: GiveBack) -> rusqlite::Result<()> {
         if record.job.cancel_requested {
-            self.end(record, State::Cancelled)?;
-            return Ok(false);
+            return self.end(record, State::Cancelled);
         }
         record.workers_lost += u32::from(reason == GiveBack::WorkerLost);
         if let Some(error) = last_error(record, reason) {
             record.job.error = Some(error);
-            self.end(record, State::Failed)?;
-            return Ok(false);
+            return self.end(record, State::Failed);
         }
         let at = self.time_for(&record.job);
         record.leased_until = None;
@@ -178,7 +176,7 @@ impl Step<'_> {
         if !reason.is_paused() {
             self.hint(Hint::Queued);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Reads a job. `None`: this version of the program cannot read it, and it has ended as failed, so that it does not

@@ -111,7 +111,9 @@ pub async fn sweep_until(queue: &AnyQueue, what: &str, reached: impl Fn(&Swept) 
 
 /// Sweeps until the lease of a running job has ended.
 pub async fn lose(queue: &AnyQueue, id: Uuid) {
-    let is_lost = |swept: &Swept| swept.requeued.contains(&id) || swept.ended.contains(&id);
+    let is_lost = |swept: &Swept| {
+        [&swept.requeued, &swept.dead, &swept.cancelled].iter().any(|jobs| jobs.contains(&id))
+    };
     sweep_until(queue, "its lease ends", is_lost).await;
 }
 

@@ -1,11 +1,11 @@
 -- Ends pauses, queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most`
 -- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered, at a time; `life`:
 -- in all, after its end.
--- Returns {whether there may be more, requeued, ended, expired, removed}: lists of IDs, the last one of IDs, numbers of
+-- Returns {whether there may be more, requeued, dead, cancelled, expired, removed}: lists of IDs, the last one of IDs, numbers of
 -- files, and tokens.
 
 local most, ttl, kept, life, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local requeued, ended, expired, removed = {}, {}, {}, {}
+local requeued, dead, cancelled, expired, removed = {}, {}, {}, {}, {}
 
 work_when_full()
 local are_more_paused = end_pauses()
@@ -19,7 +19,7 @@ for _, id in ipairs(leases) do
     elseif give_back(job, 'worker_lost', true, nil, ttl, workers_lost) then
         table.insert(requeued, id)
     else
-        table.insert(ended, id)
+        table.insert(job.state == 'cancelled' and cancelled or dead, id)
     end
 end
 
@@ -44,4 +44,4 @@ for _, id in ipairs(old) do
 end
 
 local are_more = are_more_paused or #leases >= most or #old >= most
-return {are_more and 1 or 0, requeued, ended, expired, removed}
+return {are_more and 1 or 0, requeued, dead, cancelled, expired, removed}

@@ -263,18 +263,24 @@ impl Model {
 
     /// Sweeps: only leases have ended.
     async fn sweep(&mut self, queue: &AnyQueue) -> Vec<usize> {
-        let (mut requeued, mut ended, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut expected, mut changed) = (Swept::default(), Vec::new());
         for (number, job) in self.jobs.iter_mut().enumerate().filter(|(_, job)| job.is_lost_by_sweep()) {
             job.give_back(GiveBack::WorkerLost);
-            let done = if job.state == State::Queued { &mut requeued } else { &mut ended };
+            let done = match job.state {
+                State::Queued => &mut expected.requeued,
+                State::Cancelled => &mut expected.cancelled,
+                _ => &mut expected.dead,
+            };
             done.push(job.id());
             changed.push(number);
         }
         let mut swept = queue.sweep().await.unwrap();
-        for ids in [&mut requeued, &mut ended, &mut swept.requeued, &mut swept.ended] {
-            ids.sort_unstable();
+        for swept in [&mut expected, &mut swept] {
+            for ids in [&mut swept.requeued, &mut swept.dead, &mut swept.cancelled] {
+                ids.sort_unstable();
+            }
         }
-        assert_eq!(swept, Swept { requeued, ended, ..Swept::default() });
+        assert_eq!(swept, expected);
         changed
     }
 

@@ -77,8 +77,8 @@ async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_is_lost(side: impl Si
     let id = submit(&queue, spec_of("a")).await.id;
     let claim = take(&brief).await;
     queue.cancel(id).await.unwrap().unwrap();
-    let swept = sweep_until(&queue, "it ends", |swept| !swept.ended.is_empty()).await;
-    assert_eq!((swept.ended, swept.requeued), (vec![id], vec![]));
+    let swept = sweep_until(&queue, "it ends", |swept| !swept.cancelled.is_empty()).await;
+    assert_eq!((swept.cancelled, swept.requeued), (vec![id], vec![]));
     let job = record(&queue, id).await;
     assert_eq!((job.state, job.error.as_ref()), (State::Cancelled, None));
     check_is_lost(&queue, &claim).await;

@@ -75,7 +75,7 @@ async fn a_sweep_queues_a_job_whose_lease_has_ended(side: impl Side) {
     let id = submit(&queue, spec_of("a")).await.id;
     let lost = take(&brief).await;
     let swept = sweep_until(&queue, "it is queued again", |swept| !swept.requeued.is_empty()).await;
-    assert_eq!((swept.requeued, swept.ended), (vec![id], vec![]));
+    assert_eq!((swept.requeued, swept.dead), (vec![id], vec![]));
     let job = record(&queue, id).await;
     assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, 1, 1));
     assert_eq!(job.events.last().and_then(|event| event.reason), Some(GiveBack::WorkerLost));
@@ -113,8 +113,8 @@ async fn a_job_that_keeps_losing_its_worker_fails(side: impl Side) {
         assert_eq!(record(&queue, id).await.state, State::Queued);
     }
     let claim = take_this(&brief, id).await;
-    let swept = sweep_until(&queue, "it fails", |swept| !swept.ended.is_empty()).await;
-    assert_eq!((swept.ended, swept.requeued), (vec![id], vec![]));
+    let swept = sweep_until(&queue, "it fails", |swept| !swept.dead.is_empty()).await;
+    assert_eq!((swept.dead, swept.requeued), (vec![id], vec![]));
     let job = record(&queue, id).await;
     check_failed(&job, ErrorCode::EngineCrashed);
     assert_eq!(job.attempts, MAX_ATTEMPTS);
