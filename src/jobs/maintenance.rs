@@ -95,6 +95,9 @@ async fn count(jobs: &Jobs) {
         if let Err(error) = timeout(COUNTED_WITHIN, jobs.count()).await.unwrap_or(Ok(())) {
             tracing::debug!(%error, "jobs could not be counted");
         }
+        if let Err(error) = jobs.remove_unrecorded().await {
+            tracing::debug!(%error, "nobody knows yet whether a job was recorded");
+        }
         sleep(EVERY).await;
     }
 }

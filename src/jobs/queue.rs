@@ -24,6 +24,10 @@ pub const KEPT_FOR_WEBHOOK: Duration = Duration::from_mins(1);
 /// without `WEBHOOK_SECRET` makes none.
 pub const WEBHOOK_LIFE: Duration = Duration::from_hours(48);
 
+/// A sweep that begins so long after it was asked for ends no lease: whatever kept it waiting may have kept workers from
+/// renewing theirs.
+pub const LATE_SWEEP: Duration = Duration::from_secs(2);
+
 /// How long a webhook that was taken is leased: longer than an attempt to deliver it, since nobody renews it.
 pub const DELIVERY_LEASE: Duration = Duration::from_secs(30);
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -38,6 +38,9 @@ const REMOVED_AT_ONCE: usize = 8;
 /// The age up to which the numbers of jobs may refuse a job: they are usually counted every two seconds.
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 
+/// A submission without an answer is not recorded any more after this time.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+
 /// A result that is removed sooner than this gets no presigned URL: a client might come too late.
 const SHORTEST_URL_LIFETIME: Duration = Duration::from_mins(1);
 
@@ -52,6 +55,8 @@ pub struct Jobs {
     /// The age that no object of a job exceeds.
     longest_life: Duration,
     counted: Arc<Mutex<Counted>>,
+    /// Jobs whose submission had no answer, and when: nobody knows whether they are recorded.
+    unanswered: Arc<Mutex<Vec<(Instant, Removed)>>>,
     dead: Arc<AtomicU64>,
 }
 
@@ -78,7 +83,16 @@ impl Jobs {
     pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, limits: Limits) -> Self {
         // A job waits for its start, runs, and is kept after its end.
         let longest_life = 2 * limits.ttl + LONGEST_RUN;
-        Self { queue, storage, spool, limits, longest_life, counted: Arc::default(), dead: Arc::default() }
+        Self {
+            queue,
+            storage,
+            spool,
+            limits,
+            longest_life,
+            counted: Arc::default(),
+            unanswered: Arc::default(),
+            dead: Arc::default(),
+        }
     }
 
     pub fn queue(&self) -> &Arc<dyn Queue> {
@@ -94,7 +108,7 @@ impl Jobs {
     /// jobs. They are some seconds old and do not tell clients apart, so the queue decides when the job is submitted.
     pub fn expected_refusal(&self, bytes: u64) -> Option<Refusal> {
         let Stats { jobs: [queued, running, ..], bytes: unfinished, .. } = {
-            let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted = lock(&self.counted);
             counted.at.filter(|at| at.elapsed() < COUNTED_WITHIN)?;
             counted.stats.clone()
         };
@@ -293,11 +307,35 @@ impl Jobs {
         self.dead.load(Ordering::Relaxed)
     }
 
+    /// Removes the models of jobs whose submission had no answer, and that turn out not to be recorded. A client repeats
+    /// such a request, so that they would fill the store while the queue is away.
+    pub(super) async fn remove_unrecorded(&self) -> Result<(), QueueError> {
+        let ripe: Vec<Removed> = {
+            let mut unanswered = lock(&self.unanswered);
+            let (ripe, rest) =
+                unanswered.drain(..).partition(|(since, _)| since.elapsed() >= ANSWERED_WITHIN);
+            *unanswered = rest;
+            Vec::into_iter(ripe).map(|(_, removed)| removed).collect()
+        };
+        for (number, removed) in ripe.iter().enumerate() {
+            match self.queue.job(removed.id).await {
+                Ok(Some(_)) => {}
+                Ok(None) => self.remove_objects(*removed).await,
+                Err(error) => {
+                    let now = Instant::now();
+                    lock(&self.unanswered).extend(ripe[number..].iter().map(|removed| (now, *removed)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Counts the jobs for [`Jobs::stats`].
     pub(super) async fn count(&self) -> Result<(), QueueError> {
         let stats = self.queue.stats().await?;
         let counted = Counted { stats, at: Some(Instant::now()) };
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+        *lock(&self.counted) = counted;
         Ok(())
     }
 
@@ -327,7 +365,7 @@ impl Jobs {
 
     /// The numbers of jobs when they were last counted.
     pub fn stats(&self) -> Stats {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
+        lock(&self.counted).stats.clone()
     }
 
     async fn put_model(&self, object: JobObject, upload: &Upload) -> Result<(), SubmitError> {
@@ -338,9 +376,10 @@ impl Jobs {
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {
         let unused = Removed { id: new.id, files: new.spec.input.len(), token: 0 };
         let submission = self.queue.submit(new).await;
-        // After an error, nobody knows whether it was recorded. If not, its objects are removed later.
-        if let Ok(Submission::Replayed(_) | Submission::Refused(_)) = &submission {
-            self.remove_objects(unused).await;
+        match &submission {
+            Ok(Submission::New(_)) => {}
+            Ok(Submission::Replayed(_) | Submission::Refused(_)) => self.remove_objects(unused).await,
+            Err(_) => lock(&self.unanswered).push((Instant::now(), unused)),
         }
         Ok(submission?)
     }
@@ -357,4 +396,9 @@ impl Jobs {
         self.storage.put_job_object(JobObject::Model(to, number), content).await?;
         Ok(true)
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here can panic half-way.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

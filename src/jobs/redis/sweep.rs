@@ -1,11 +1,13 @@
 //! Sweeping, a limited number of jobs at a time.
 
+use ::redis::cmd;
+
 use super::keys::PREFIX;
 use super::queue::{RedisQueue, millis};
 use super::record::{to_json, uuids};
 use super::scripts;
 use crate::jobs::errors;
-use crate::jobs::queue::{KEPT_FOR_WEBHOOK, QueueError, Removed, Swept, WEBHOOK_LIFE};
+use crate::jobs::queue::{KEPT_FOR_WEBHOOK, LATE_SWEEP, QueueError, Removed, Swept, WEBHOOK_LIFE};
 
 /// Leases, and jobs that are too old, that one script of a sweep handles: few enough not to keep others waiting.
 const SWEPT_AT_ONCE: usize = 100;
@@ -31,11 +33,13 @@ impl RedisQueue {
 
     /// Sweeps once, and adds to what was done. Returns whether there may be more to do.
     async fn sweep_some(&self, swept: &mut Swept) -> Result<bool, QueueError> {
+        let (seconds, microseconds): (u64, u64) = self.run(cmd("TIME")).await?;
+        let asked = seconds * 1000 + microseconds / 1000;
         // The script puts their number for `%d`.
         let workers_lost = to_json(&errors::workers_lost("%d"))?;
         let mut script = scripts::SWEEP.key(PREFIX);
         script.arg(SWEPT_AT_ONCE).arg(self.ttl()).arg(millis(KEPT_FOR_WEBHOOK));
-        script.arg(millis(WEBHOOK_LIFE)).arg(workers_lost);
+        script.arg(millis(WEBHOOK_LIFE)).arg(workers_lost).arg(asked).arg(millis(LATE_SWEEP));
         let (more, requeued, dead, cancelled, expired, removed): (bool, Ids, Ids, Ids, Ids, Ids) =
             self.run_script(script).await?;
         swept.requeued.extend(uuids(&requeued));

@@ -156,11 +156,11 @@ impl SqliteQueue {
         QueueError(format!("{}: a thread has ended", self.name))
     }
 
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is for one lifetime only")]
     async fn sweep_all(&self) -> Result<Swept, QueueError> {
         let mut swept = Swept::default();
         for round in 0..MAX_ROUNDS {
-            let (more, is_more) = match self.write(|step| step.sweep()).await {
+            let asked = (self.context.clock.now)();
+            let (more, is_more) = match self.write(move |step| step.sweep(asked)).await {
                 Ok(done) => done,
                 Err(error) if round == 0 => return Err(error),
                 // The caller needs the results of the earlier rounds.

@@ -1,5 +1,7 @@
 //! Sweeping: leases, pauses, jobs, records and keys whose time is over.
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::deliveries;
@@ -7,16 +9,18 @@ use super::record::{Counted, Outline, read_outline, recount};
 use super::statements::{all, execute};
 use super::step::Step;
 use crate::jobs::job::{GiveBack, State};
-use crate::jobs::queue::{Hint, KEPT_FOR_WEBHOOK, Swept, WEBHOOK_LIFE};
+use crate::jobs::queue::{Hint, KEPT_FOR_WEBHOOK, LATE_SWEEP, Swept, WEBHOOK_LIFE};
 
 /// Rows of each kind in one transaction, so that nobody waits for long.
 const AT_ONCE: usize = 250;
 
 impl Step<'_> {
-    /// Sweeps a limited number of rows; returns what was done, and whether there may be more.
-    pub fn sweep(&mut self) -> rusqlite::Result<(Swept, bool)> {
+    /// Sweeps a limited number of rows; returns what was done, and whether there may be more. `asked`: when the caller
+    /// asked for it, by the clock of leases.
+    pub fn sweep(&mut self, asked: u64) -> rusqlite::Result<(Swept, bool)> {
         let mut swept = Swept::default();
-        let lost = self.requeue_lost(&mut swept)?;
+        let is_late = Duration::from_millis(self.uptime.saturating_sub(asked)) >= LATE_SWEEP;
+        let lost = if is_late { 0 } else { self.requeue_lost(&mut swept)? };
         let paused = self.end_pauses()?;
         let old = self.remove_old(&mut swept)?;
         self.forget()?;

@@ -1,16 +1,20 @@
 -- Ends pauses, queues or ends jobs whose lease has ended, and expires or removes those that are too old: at most `most`
 -- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered, at a time; `life`:
--- in all, after its end.
+-- in all, after its end. `asked`: when the caller asked for the sweep. If it comes `late`, it ends no lease.
 -- Returns {whether there may be more, requeued, dead, cancelled, expired, removed}: lists of IDs, the last one of IDs, numbers of
 -- files, and tokens.
 
 local most, ttl, kept, life, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local asked, late = ARGV[6], tonumber(ARGV[7])
 local requeued, dead, cancelled, expired, removed = {}, {}, {}, {}, {}
 
 work_when_full()
 local are_more_paused = end_pauses()
 
-local leases = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)
+local leases = {}
+if now - asked < late then
+    leases = redis.call('ZRANGEBYSCORE', prefix .. 'leases', '-inf', now, 'LIMIT', 0, most)
+end
 for _, id in ipairs(leases) do
     local job = load(id)
     if not job then

@@ -1,6 +1,7 @@
 //! What must be true after whatever happened.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use super::super::events::{check, follow};
 use super::super::path;
 use super::cluster::undisturbed;
 use super::{Cluster, Queue};
-use crate::gateway::{Gateway, until};
+use crate::gateway::{Gateway, LONG, PAUSE, until};
 
 /// Waits for the end of these jobs, conversions of [`super::super::FAST`] with a webhook, and checks that each has ended
 /// once, with the right result and its webhook. Then removes them, and checks that nothing is left. `abandoned`: objects
@@ -30,7 +31,11 @@ pub async fn ended_well(cluster: &Cluster, gateway: &Gateway, jobs: &[Value], ab
         assert!([204, 404].contains(&removed.as_u16()), "{removed}");
     }
     assert_eq!(gateway.json("/v1/jobs").await["jobs"], serde_json::json!([]), "jobs that nobody knows");
-    until("nothing is left", || cluster.leftovers().len() == abandoned);
+    let began = Instant::now();
+    while cluster.leftovers().len() != abandoned {
+        assert!(began.elapsed() < LONG, "{abandoned} should be left: {:#?}", cluster.leftovers());
+        tokio::time::sleep(PAUSE).await;
+    }
     if let Queue::Redis(server, _) = &cluster.queue {
         // What is left belongs to no job: counters, and keys for idempotency.
         let left: Vec<String> = server.keys();

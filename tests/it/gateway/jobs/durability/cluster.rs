@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::super::{FAST, REPACK, files_below, objects_of_jobs, path};
+use super::super::{FAST, REPACK, objects_of_jobs, path};
+use crate::busy_engine::conversions_below;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, TRIANGLE};
 use crate::redis::{Proxy, RedisServer};
@@ -72,6 +73,7 @@ impl Cluster {
             ("DATA_DIR", data.as_str()),
             // Each attempt is to convert, rather than to find the result of the one before.
             ("CACHE", "off"),
+            ("RATE_LIMIT_REQUESTS", "100000"),
             ("WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
             ("WEBHOOK_ALLOW", "127.0.0.1"),
         ];
@@ -109,14 +111,10 @@ impl Cluster {
         assert_eq!(gateway.delete(path(&job)).await.status(), 204);
     }
 
-    /// Everything that is stored for jobs, and all files of conversions.
+    /// Everything that is stored for jobs, and the folders of conversions.
     pub fn leftovers(&self) -> Vec<PathBuf> {
-        let works = std::fs::read_dir(self.data().join("work")).unwrap().map(|entry| entry.unwrap().path());
-        let runs = works.filter(|path| path.is_dir());
-        let conversions =
-            runs.flat_map(|run| std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path()));
-        let of_conversions = conversions.filter(|path| path.is_dir()).flat_map(|path| files_below(&path));
-        objects_of_jobs(self.data()).into_iter().chain(of_conversions).collect()
+        let folders = conversions_below(&self.data().join("work"));
+        objects_of_jobs(self.data()).into_iter().chain(folders).collect()
     }
 
     /// The query that submits this conversion with a webhook.
