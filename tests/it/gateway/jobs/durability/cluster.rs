@@ -1,6 +1,7 @@
 //! The processes of a service, and where it keeps its jobs.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::super::{FAST, REPACK, objects_of_jobs, path};
 use crate::busy_engine::conversions_below;
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, TRIANGLE};
+use crate::gateway::{Gateway, LONG, TRIANGLE};
 use crate::redis::{Proxy, RedisServer};
 use crate::webhooks::receiver::{Receiver, Reply};
 
@@ -127,17 +128,19 @@ impl Cluster {
 
 /// Submits a conversion as a client that repeats its request, with the same key, until it is accepted.
 pub async fn submit_until_accepted(gateway: &Gateway, query: &str, model: Vec<u8>, key: &str) -> Value {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     loop {
         let request = gateway.submission(query, model.clone()).header("idempotency-key", key);
-        if let Ok(answer) = request.send().await
-            && answer.status() == 202
-            && let Ok(job) = answer.json().await
-        {
-            return job;
-        }
-        assert!(began.elapsed() < crate::gateway::LONG, "it is never accepted");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let answer = match request.send().await {
+            Ok(answer) if answer.status() == 202 => match answer.json().await {
+                Ok(job) => return job,
+                Err(error) => error.to_string(),
+            },
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        assert!(began.elapsed() < LONG, "it is never accepted: {answer}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

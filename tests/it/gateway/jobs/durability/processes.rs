@@ -73,7 +73,7 @@ async fn a_rolling_restart_loses_nothing(cluster: Cluster) {
     let mut workers = [cluster.worker(), cluster.worker()];
     let mut jobs = Vec::new();
     for number in 0..JOBS {
-        let key = format!("job {number}");
+        let key = format!("job-{number}");
         let gateway = &gateways[number % 2];
         jobs.push(submit_until_accepted(gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), &key).await);
         if number % 8 == 7 {

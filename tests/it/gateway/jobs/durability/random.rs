@@ -46,7 +46,7 @@ async fn kill_at_random(mut cluster: Cluster, jobs: usize, kills: usize) {
     let mut next = Instant::now() + EVERY;
     while accepted.len() < jobs || killed < kills {
         if accepted.len() < jobs {
-            let (key, query) = (format!("job {}", accepted.len()), cluster.with_webhook(FAST));
+            let (key, query) = (format!("job-{}", accepted.len()), cluster.with_webhook(FAST));
             accepted.push(submit_until_accepted(&gateway, &query, TRIANGLE.into(), &key).await);
         } else {
             tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
