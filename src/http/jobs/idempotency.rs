@@ -34,19 +34,23 @@ pub fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     let key = parse(line.as_bytes()).filter(|_| lines.next().is_none());
-    let malformed =
-        || Problem::malformed("Idempotency-Key takes one key of 1 to 255 visible ASCII characters");
+    let malformed = || {
+        Problem::malformed(
+            "Idempotency-Key takes one key of 1 to 255 visible ASCII characters; spaces need quotes",
+        )
+    };
     key.map(Some).ok_or_else(malformed)
 }
 
 /// Parses a key that is bare or a string of RFC 8941.
 fn parse(value: &[u8]) -> Option<String> {
     let value = value.trim_ascii();
-    let key = match value.strip_prefix(b"\"") {
-        Some(quoted) => unescape(quoted.strip_suffix(b"\"")?)?,
-        None => value.to_vec(),
+    let (key, is_quoted) = match value.strip_prefix(b"\"") {
+        Some(quoted) => (unescape(quoted.strip_suffix(b"\"")?)?, true),
+        None => (value.to_vec(), false),
     };
-    let is_valid = (1..=MAX_LENGTH).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    let may_be_in = |byte: &u8| byte.is_ascii_graphic() || is_quoted && *byte == b' ';
+    let is_valid = (1..=MAX_LENGTH).contains(&key.len()) && key.iter().all(may_be_in);
     String::from_utf8(key).ok().filter(|_| is_valid)
 }
 
@@ -173,6 +177,7 @@ mod tests {
             ("8e03978e-40d5-43e8-bc93-6894a57f9324", "8e03978e-40d5-43e8-bc93-6894a57f9324"),
             ("\"8e03978e-40d5-43e8-bc93-6894a57f9324\"", "8e03978e-40d5-43e8-bc93-6894a57f9324"),
             (" a ", "a"),
+            ("\"a b\"", "a b"),
             (r#""a\"b\\c""#, r#"a"b\c"#),
             (r#"a"b"#, r#"a"b"#),
             (longest.as_str(), longest.as_str()),
@@ -187,7 +192,8 @@ mod tests {
     fn other_keys_are_malformed() {
         let long = "k".repeat(MAX_LENGTH + 1);
         let lines = [
-            "", "\"", "\"\"", "\"a", "\"a\\\"", "\"a\\b\"", "\"a\"b\"", "a b", "\"a b\"", "猫", "a\tb", &long,
+            "", "\"", "\"\"", "\"a", "\"a\\\"", "\"a\\b\"", "\"a\"b\"", "a b", "\"a\tb\"", "猫", "a\tb",
+            &long,
         ];
         for line in lines {
             assert_eq!(read(&[line]), Err(ErrorCode::MalformedRequest), "{line}");
