@@ -91,7 +91,7 @@ impl<'a> Attempt<'a> {
         metrics.job_attempt(outcome);
         tracing::info!(outcome, ms = began.elapsed().as_millis(), "an attempt ended");
         match (&ending, told) {
-            (Some(Ending::End(End::Succeeded(_))), Told::Accepted) => jobs.remove_model(job).await,
+            (Some(Ending::End(End::Succeeded(_))), Told::Accepted) => jobs.remove_unneeded(job, *token).await,
             // Another attempt has the job; nobody refers to the objects of this one.
             (_, Told::Refused) => jobs.remove_result(job.id, *token).await,
             _ => {}

@@ -83,7 +83,7 @@ pub trait Queue: Send + Sync {
 
     /// Ends a running job, and records the delivery of its webhook. `true` also if this attempt has ended the job in the
     /// same way before, and the answer got lost. `false`: the lease was lost, and nothing changed. A job that was to be
-    /// cancelled ends as cancelled, whatever `end` is, unless it has succeeded.
+    /// cancelled ends as cancelled, whatever `end` is: the client was told so.
     fn finish(&self, id: Uuid, token: u64, end: End) -> Pending<'_, bool>;
 
     /// Queues a running job again; the worker cannot end it any more. It goes before all others of its client and

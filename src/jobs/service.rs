@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::hints::hinted;
-use super::job::{InputFile, Job, JobSpec, Timestamp};
+use super::job::{InputFile, Job, JobSpec, State, Timestamp};
 use super::queue::{
     Hint, Idempotency, Limits, NewJob, Queue, QueueError, Refusal, Removed, Stats, Submission, Swept,
 };
@@ -255,8 +255,13 @@ impl Jobs {
         }
     }
 
-    /// Removes the model of a job that has succeeded: nobody reads it any more.
-    pub(super) async fn remove_model(&self, job: &Job) {
+    /// Removes what nobody reads any more once an attempt has succeeded: the model, or, if the job was cancelled in the last
+    /// moment, the result.
+    pub(super) async fn remove_unneeded(&self, job: &Job, token: u64) {
+        let Ok(Some(ended)) = self.queue.job(job.id).await else { return };
+        if ended.state != State::Succeeded {
+            return self.remove_result(job.id, token).await;
+        }
         for number in 0..job.spec.input.len() {
             // What is left is removed with the job.
             let _ = self.storage.remove_job_object(JobObject::Model(job.id, number)).await;

@@ -32,7 +32,10 @@ pub async fn cancel_job(
     }
     let cancelled = gateway.jobs.queue().cancel(job.id).await;
     let job = cancelled.map_err(|error| errors::unavailable(&error))?.ok_or_else(errors::absent)?;
-    Ok((StatusCode::ACCEPTED, Json(Document::new(&job))).into_response())
+    // It may have ended by itself meanwhile.
+    let has_ended = job.state.has_ended() && job.state != jobs::State::Cancelled;
+    let status = if has_ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(Document::new(&job))).into_response())
 }
 
 /// Retry a job

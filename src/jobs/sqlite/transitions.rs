@@ -83,15 +83,16 @@ impl Step<'_> {
         };
         let job = &mut record.job;
         let state = match end {
+            _ if job.cancel_requested => State::Cancelled,
             End::Succeeded(result) => {
                 job.result = Some(result);
                 State::Succeeded
             }
-            End::Failed(error) if !job.cancel_requested => {
+            End::Failed(error) => {
                 job.error = Some(error);
                 State::Failed
             }
-            End::Failed(_) | End::Cancelled => State::Cancelled,
+            End::Cancelled => State::Cancelled,
         };
         self.end(&mut record, state)?;
         execute(self.sql, "UPDATE jobs SET finished = ?2 WHERE seq = ?1", params![record.seq, finished])?;

@@ -9,7 +9,7 @@ if not is_held(job, token) then
     return redis.call('HGET', job_key(id), 'finished') == finished and 1 or 0
 end
 work_when_full()
-if job.cancel and state ~= 'succeeded' then
+if job.cancel then
     state = 'cancelled'
 end
 local fields = {succeeded = 'result', failed = 'error'}

@@ -4,11 +4,24 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{ONE_WORKER, REPACK, SLOW, accepted, assert_problem, below, path};
+use super::{FAST, ONE_WORKER, REPACK, SLOW, accepted, assert_problem, below, path};
 use crate::busy_engine::alive;
 use crate::gateway::engine::{motion, send};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, until};
+use crate::gateway::{Gateway, TRIANGLE, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_was_accepted_wins() {
+    let gateway = Gateway::start(&[ONE_WORKER, ("CACHE", "off")]);
+    for pause in 0..20 {
+        let job = gateway.submit(FAST, TRIANGLE).await;
+        // Before its start, while it runs, and after its end.
+        tokio::time::sleep(Duration::from_millis(10 * pause)).await;
+        let answer = gateway.post(&below(&job, "cancel")).await;
+        let expected = if answer.status() == 202 { "cancelled" } else { "succeeded" };
+        assert_eq!(gateway.ended(&job).await["state"], expected);
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_cancelled_and_retried() {

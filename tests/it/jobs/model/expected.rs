@@ -140,9 +140,10 @@ impl Expected {
     /// Ends a running job as its worker reports.
     pub fn finish(&mut self, how: How) {
         match how {
+            _ if self.to_cancel => self.end(State::Cancelled, None),
             How::Succeeds => self.end(State::Succeeded, None),
-            How::Fails if !self.to_cancel => self.end(State::Failed, Some(ErrorCode::EmptyModel)),
-            How::Fails | How::IsCancelled => self.end(State::Cancelled, None),
+            How::Fails => self.end(State::Failed, Some(ErrorCode::EmptyModel)),
+            How::IsCancelled => self.end(State::Cancelled, None),
         }
         self.finished = Some((self.token, how));
     }
