@@ -57,6 +57,11 @@ test: setup ## Run every test, Python and Rust
 	else \
 	    echo "gateway::promtool SKIPPED (2): promtool is missing"; \
 	fi
+	@if command -v node >/dev/null; then \
+	    cargo test --locked --test it in_node -- --ignored; \
+	else \
+	    echo "receivers in Node SKIPPED (1): Node.js is missing"; \
+	fi
 	@mkdir -p target/mounted; \
 	if mount -t tmpfs tmpfs target/mounted 2>/dev/null && umount target/mounted; then \
 	    cargo test --locked --test it disk -- --ignored; \

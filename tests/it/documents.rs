@@ -149,3 +149,36 @@ fn the_changelog_names_every_format() {
         );
     }
 }
+
+/// The text of all tests below a folder.
+fn sources(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(
+            |path| {
+                if path.is_dir() {
+                    sources(&path)
+                } else {
+                    std::fs::read_to_string(&path).unwrap_or_default()
+                }
+            },
+        )
+        .collect()
+}
+
+#[test]
+fn every_row_of_the_durability_document_has_its_test() {
+    let text = document("docs/DURABILITY.md");
+    let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
+    let mut count = 0;
+    for table in text.split("\n\n").filter(|table| table.contains("| test |\n")) {
+        for row in table.lines().skip(2) {
+            let (_, cell) = row.trim_end_matches([' ', '|']).rsplit_once("| ").unwrap();
+            for name in cell.split(", ").map(|name| name.trim_matches('`')) {
+                assert!(tests.contains(&format!("async fn {name}(")), "{name} is not a test");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 20, "{count}");
+}

@@ -11,6 +11,7 @@ mod idempotency;
 mod limits;
 mod metrics;
 mod prefer;
+mod receivers;
 mod results;
 mod shared;
 mod waiting;
