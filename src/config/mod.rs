@@ -60,7 +60,7 @@ pub struct Engine {
     pub python: Option<PathBuf>,
     /// The Blender to use instead of that Python.
     pub blender: Option<PathBuf>,
-    /// The folder for running conversions and stored results.
+    /// The folder for running conversions, stored results and jobs.
     pub data_dir: Option<PathBuf>,
     pub sandbox: SandboxMode,
     /// Bytes of address space of one conversion.

@@ -212,7 +212,7 @@ settings! {
         option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
         default: Unset("the user's cache folder"),
-        help: "folder for running conversions and stored results",
+        help: "folder for running conversions, stored results and jobs",
         parse: values::path,
     }
     SANDBOX: SandboxMode {
