@@ -17,8 +17,12 @@ use crate::redis;
 /// Least free space that passes, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
+const SETTINGS: &str = "\
+Give it the environment of the server: it checks what JOBS_REDIS_URL, REDIS_URL and STORAGE_URL name.";
+
 /// Check this machine: engine, sandbox, disk, store, jobs, and Redis if set. Exit code 1 if a check fails.
 #[derive(Debug, clap::Args)]
+#[command(after_help = SETTINGS)]
 pub struct Args {
     #[command(flatten)]
     engine: EngineArgs,

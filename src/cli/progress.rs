@@ -104,6 +104,16 @@ impl Bar {
         self.show(word(stage), overall(stage, fraction));
     }
 
+    /// Prints a line about what has happened: above the bar, or at once without a terminal.
+    pub fn say(&self, text: &str) {
+        match self {
+            Bar::Drawn(bar) => bar.println(format!("{}: {text}", bar.message())),
+            Bar::Plain { label, .. } => {
+                let _ = writeln!(std::io::stderr(), "{label}: {text}");
+            }
+        }
+    }
+
     /// Shows a word of at most 11 letters for what goes on, and how much of everything is done, from 0 to 1.
     pub fn show(&self, word: &'static str, done: f64) {
         match self {

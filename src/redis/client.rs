@@ -55,7 +55,7 @@ impl Redis {
         observer: Observer,
     ) -> Result<Self, Error> {
         let info = info(config)?;
-        let address = info.addr().to_string();
+        let address = address(&info);
         let shared = Arc::new(Shared::new(Client::open(info)?, address, policy, observer));
         let (runtime, end) = own_thread().map_err(|error| Error::Failed(error.to_string()))?;
         let first = Arc::clone(&shared);
@@ -139,7 +139,7 @@ fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
 /// Why Redis cannot be used.
 pub async fn examine(config: &config::Redis) -> Result<String, String> {
     let info = info(config).map_err(|error| error.to_string())?;
-    let address = info.addr().to_string();
+    let address = address(&info);
     let found = async {
         let policy = ConnectionPolicy::default();
         let mut connection = connect(&Client::open(info)?, &policy).await?;
@@ -160,6 +160,14 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
     found.map_err(|error| format!("{address}: {error}"))
 }
 
+/// The address for people, without a password; with the database unless that is the first.
+fn address(info: &ConnectionInfo) -> String {
+    match info.redis_settings().db() {
+        0 => info.addr().to_string(),
+        database => format!("{} (database {database})", info.addr()),
+    }
+}
+
 fn info(config: &config::Redis) -> Result<ConnectionInfo, Error> {
     let info: ConnectionInfo = config.url.expose().parse()?;
     let mut settings = info.redis_settings().clone();
@@ -169,4 +177,20 @@ fn info(config: &config::Redis) -> Result<ConnectionInfo, Error> {
     // Commands are small and sent one at a time; Nagle's algorithm would delay them by 40 ms.
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_the_database_and_no_password() {
+        for (url, expected) in [
+            ("redis://localhost", "localhost:6379"),
+            ("redis://user:secret@jobs:6380/0", "jobs:6380"),
+            ("redis://:secret@jobs/3", "jobs:6379 (database 3)"),
+        ] {
+            assert_eq!(address(&url.parse().unwrap()), expected);
+        }
+    }
 }

@@ -49,6 +49,8 @@ impl From<RedisError> for Error {
                 "it does not let this user in with this password".to_owned()
             }
             (_, Some("NOAUTH")) => "it asks for a password".to_owned(),
+            (ErrorKind::Parse, _) if is_malformed(&error) => "it does not answer like a Redis".to_owned(),
+            (_, Some("ERR")) => format!("Redis says: ERR {}", error.detail().unwrap_or_default()),
             (_, Some(code)) => format!("{code} {}", error.detail().unwrap_or_default()),
             _ => error.to_string(),
         };
@@ -66,6 +68,11 @@ impl From<RedisError> for Error {
         };
         if concerns_command { Error::Refused(text) } else { Error::Failed(text) }
     }
+}
+
+/// Whether the bytes of the answer are not those of a Redis. Answers of an unexpected type have the same kind.
+fn is_malformed(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.starts_with("Parse error"))
 }
 
 #[cfg(test)]
@@ -101,5 +108,15 @@ mod tests {
             Error::TimedOut(Duration::from_millis(250)).to_string(),
             "it did not answer within 250 ms"
         );
+        let error = of("ERR", "DB index is out of range");
+        assert_eq!(error.to_string(), "Redis says: ERR DB index is out of range");
+    }
+
+    #[test]
+    fn another_service_is_told_from_a_redis() {
+        let answer = ::redis::parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n");
+        let error = Error::from(answer.unwrap_err());
+        assert_eq!(error.to_string(), "it does not answer like a Redis");
+        assert!(error.concerns_server());
     }
 }

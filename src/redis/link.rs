@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, RedisResult, Script, cmd};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisResult, Script, cmd};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -80,7 +80,16 @@ pub async fn connect(client: &Client, policy: &ConnectionPolicy) -> Result<Multi
         in_time(policy.answer_within, probe(&mut connection, policy)).await?;
         Ok(connection)
     };
-    timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))
+    timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err(late(client)))
+}
+
+/// The error of a connection that took too long. A Redis without TLS answers nothing to a client that begins with it.
+fn late(client: &Client) -> Error {
+    let error = Error::TimedOut(CONNECT_WITHIN);
+    match client.get_connection_info().addr() {
+        ConnectionAddr::TcpTls { .. } => Error::Failed(format!("{error} (is TLS on there?)")),
+        _ => error,
+    }
 }
 
 /// Writes through a script, as callers do. A Redis that is read-only, or denies this user scripts or writes, counts as
@@ -198,5 +207,17 @@ impl Shared {
         tracing::warn!(address = self.address, error, "redis unavailable; {}", self.policy.fallback);
         let since = if health.up { Instant::now() } else { health.since };
         *health = Health { up: false, since, error: Some(error) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_that_is_silent_may_lack_tls() {
+        let error = |url: &str| late(&Client::open(url).unwrap()).to_string();
+        assert_eq!(error("redis://localhost"), "it did not answer within 2000 ms");
+        assert_eq!(error("rediss://localhost"), "it did not answer within 2000 ms (is TLS on there?)");
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use uuid::Uuid;
 
+use super::job_id;
 use super::print::aside;
 use super::server::ServerArgs;
 use crate::cli::failure::{FAILED, Failure};
@@ -15,7 +16,8 @@ Examples:
   meshgate jobs cancel 01975d3c-5b0e-7cc3-a3a1-5a5f0c6c8d6e --server http://localhost:5000
   meshgate jobs list --state queued --json | jq -r .id | xargs -n 1 meshgate jobs cancel
 
-Exit code: 0 cancelled, or about to be; 1 if not, also if the job had ended; 64 usage error.";
+Exit code: 0 cancelled, also if it was before, or about to be; 1 if not, also if the job had ended otherwise;
+64 usage error.";
 
 /// Cancel a job that has not ended
 ///
@@ -24,7 +26,7 @@ Exit code: 0 cancelled, or about to be; 1 if not, also if the job had ended; 64 
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The ID of the job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = job_id)]
     id: Uuid,
 
     /// Print the job as a line of JSON

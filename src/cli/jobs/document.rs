@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::cli::humanize;
 use crate::domain::{Format, Report};
 use crate::fs::names;
-use crate::jobs::{Progress, State};
+use crate::jobs::{GiveBack, Progress, State};
 
 /// A job, and its JSON on one line.
 #[derive(Debug)]
@@ -72,8 +72,13 @@ pub struct Problem {
 #[derive(Debug, Deserialize)]
 pub struct Change {
     pub state: State,
+    #[serde(default)]
+    pub attempt: u32,
     #[serde(default, deserialize_with = "lenient")]
     pub progress: Option<Progress>,
+    /// Why a job is queued again.
+    #[serde(default, deserialize_with = "lenient")]
+    pub reason: Option<GiveBack>,
 }
 
 /// Reads a value that may be of a kind that only newer servers have; it counts as absent then.

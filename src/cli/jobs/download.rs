@@ -80,7 +80,10 @@ pub async fn download(
             retries.reset();
         }
         match retries.pause(&error) {
-            Some(pause) => sleep(pause).await,
+            Some(pause) => {
+                bar.show("waiting", 0.0);
+                sleep(pause).await;
+            }
             None => return Err(error.into()),
         }
     }

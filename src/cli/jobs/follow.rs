@@ -22,7 +22,7 @@ use super::document::{Change, Document};
 use super::error::ApiError;
 use super::sse::Parser;
 use crate::cli::progress::Bar;
-use crate::jobs::{Progress, State};
+use crate::jobs::{GiveBack, Progress, State};
 
 /// Streams in a row that bring no event, before there are no more.
 const MAX_STREAMS: u32 = 3;
@@ -46,16 +46,20 @@ struct Follower<'a> {
     last_event: Option<String>,
     /// Streams in a row that brought no event.
     fruitless: u32,
-    /// Whether the server has ever answered. If it never did, its address may be wrong.
+    /// Whether the server was ever reached. If it never was, its address may be wrong.
     reached: bool,
+    /// Why the job was queued again the last time, and its attempts then.
+    last_reason: Option<(GiveBack, u32)>,
 }
 
-/// Returns a job once it has ended. Shows its stages on `bar`. `reached`: the server has answered before.
+/// Returns a job once it has ended. Shows its stages on `bar`, and why it is queued again. `reached`: the server has
+/// answered before.
 ///
 /// # Errors
 /// When the job does not exist, or the server cannot be reached: for two minutes, or at all.
 pub async fn follow(api: &Api, id: Uuid, bar: &Bar, reached: bool) -> Result<Document, ApiError> {
-    let mut follower = Follower { api, id, bar, tag: None, last_event: None, fruitless: 0, reached };
+    let mut follower =
+        Follower { api, id, bar, tag: None, last_event: None, fruitless: 0, reached, last_reason: None };
     loop {
         let asked = Instant::now();
         let Polled { document, tag, has_waited } = follower.ask().await?;
@@ -86,11 +90,10 @@ impl Follower<'_> {
             let long = !self.has_streams();
             // Whether something has changed matters only to a long poll: otherwise, a stream has just ended.
             let known = self.tag.as_ref().filter(|_| long);
-            match self.api.poll(self.id, long, known).await {
-                Ok(polled) => {
-                    self.reached = true;
-                    return Ok(polled);
-                }
+            let polled = self.api.poll(self.id, long, known).await;
+            self.reached |= !matches!(polled, Err(ApiError::Unreachable { .. }));
+            match polled {
+                Ok(polled) => return Ok(polled),
                 Err(error) if !self.reached || !error.is_temporary() || began.elapsed() > PATIENCE => {
                     return Err(error);
                 }
@@ -142,10 +145,19 @@ impl Follower<'_> {
                     return;
                 }
                 // Kinds of events that only newer servers have are skipped.
-                if let Ok(Change { state, progress }) = serde_json::from_str(&event.data) {
-                    self.show(state, progress);
+                if let Ok(change) = serde_json::from_str::<Change>(&event.data) {
+                    self.explain(&change);
+                    self.show(change.state, change.progress);
                 }
             }
+        }
+    }
+
+    /// Says why the job is queued again; once if it is given back for the same reason without an attempt between.
+    fn explain(&mut self, change: &Change) {
+        let Some(reason) = change.reason.filter(|_| change.state == State::Queued) else { return };
+        if self.last_reason.replace((reason, change.attempt)) != Some((reason, change.attempt)) {
+            self.bar.say(why(reason));
         }
     }
 
@@ -156,5 +168,17 @@ impl Follower<'_> {
             (State::Queued, _) => self.bar.show("queued", 0.0),
             _ => {}
         }
+    }
+}
+
+/// Why a job is queued again, for people.
+fn why(reason: GiveBack) -> &'static str {
+    match reason {
+        GiveBack::Stopping => "its worker stops; queued again",
+        GiveBack::EngineUnavailable => "the worker has no engine; waits",
+        GiveBack::StoreUnavailable => "the worker cannot read the store; waits",
+        GiveBack::DiskFull => "the disk of its worker is full; waits",
+        GiveBack::OutOfMemory => "out of memory; tries with more",
+        GiveBack::WorkerLost => "its worker was lost; queued again",
     }
 }

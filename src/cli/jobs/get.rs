@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 use super::destination::{Destination, Saved};
+use super::job_id;
+use super::retry::patiently;
 use super::server::ServerArgs;
 use crate::cli::failure::Failure;
 use crate::cli::humanize;
@@ -26,7 +28,7 @@ Exit code: 0 written, 1 if not, also if the job has no result, 64 usage error, 1
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The ID of the job
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = job_id)]
     id: Uuid,
 
     /// The file to write, a folder, or - for standard output [default: the name that the server gives it, in
@@ -53,7 +55,7 @@ pub struct Args {
 pub async fn run(args: &Args, progress: &Progress) -> Result<ExitCode, Failure> {
     let api = args.server.api()?;
     if args.json {
-        say(api.job(args.id).await?.json)?;
+        say(patiently(|| api.job(args.id)).await?.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let destination = Destination::new(args.output.as_deref(), args.force);

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use super::api::{Api, MAX_PAGE};
 use super::document::{Document, Job};
 use super::error::ApiError;
+use super::retry::patiently;
 use super::server::ServerArgs;
 use crate::cli::failure::Failure;
 use crate::cli::output::say;
@@ -80,7 +81,7 @@ async fn jobs(api: &Api, state: Option<State>, limit: usize) -> Result<(Vec<Docu
     let mut token: Option<String> = None;
     loop {
         let size = (limit - jobs.len()).min(MAX_PAGE);
-        let page = api.page(state, size, token.as_deref()).await?;
+        let page = patiently(|| api.page(state, size, token.as_deref())).await?;
         jobs.extend(page.jobs);
         token = page.next;
         if token.is_none() || jobs.len() >= limit {

@@ -1,10 +1,13 @@
-//! How often an upload or a download is tried again, and after which pauses.
+//! How often a call is tried again, and after which pauses.
 
 use std::time::Duration;
 
-use super::error::ApiError;
+use tokio::time::sleep;
 
-/// The pauses before further attempts.
+use super::error::ApiError;
+use super::print::aside;
+
+/// The pauses before further attempts; the last one also before those that follow them.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
@@ -13,6 +16,9 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(8),
 ];
 
+/// How long a server is waited for that is away, or refuses for the moment.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// Longest `Retry-After` that is waited for: the default window of rate limits.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -20,6 +26,8 @@ const LONGEST: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Retries {
     failed: usize,
+    /// The pauses so far.
+    waited: Duration,
     /// Whether the server was reached. If it never was, its address may be wrong.
     reached: bool,
 }
@@ -31,15 +39,42 @@ impl Retries {
         if !self.reached || !error.is_temporary() {
             return None;
         }
-        let pause = *PAUSES.get(self.failed)?;
-        self.failed += 1;
+        // A connection that breaks off at each attempt will not hold later; a model would be sent in vain many times.
+        let may_wait = !matches!(error, ApiError::Broken { .. }) && self.waited < PATIENCE;
+        let further = PAUSES.last().filter(|_| may_wait);
+        let pause = *PAUSES.get(self.failed).or(further)?;
         let asked = error.retry_after().unwrap_or_default();
-        (asked <= LONGEST).then(|| pause.max(asked))
+        if asked > LONGEST {
+            return None;
+        }
+        let pause = pause.max(asked);
+        self.failed += 1;
+        self.waited += pause;
+        Some(pause)
     }
 
     /// Forgets the failures, because an attempt got further.
     pub fn reset(&mut self) {
-        *self = Self { failed: 0, reached: true };
+        *self = Self { reached: true, ..Self::default() };
+    }
+}
+
+/// Makes a call, again while its error may pass; says so on standard error before the first pause.
+pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
+    call: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    let mut retries = Retries::default();
+    let mut has_said = false;
+    loop {
+        let error = match call().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let Some(pause) = retries.pause(&error) else { return Err(error) };
+        if !std::mem::replace(&mut has_said, true) {
+            aside(format!("{error}; asking again for up to two minutes"));
+        }
+        sleep(pause).await;
     }
 }
 
@@ -52,6 +87,10 @@ mod tests {
 
     fn unreachable() -> ApiError {
         ApiError::Unreachable { server: "http://a".to_owned(), cause: "refused".to_owned() }
+    }
+
+    fn broken() -> ApiError {
+        ApiError::Broken { server: "http://a".to_owned(), cause: "reset".to_owned() }
     }
 
     fn busy(retry_after: Option<u64>) -> ApiError {
@@ -76,11 +115,22 @@ mod tests {
     fn attempts_have_an_end_unless_they_get_further() {
         let mut retries = Retries::default();
         for pause in PAUSES {
-            assert_eq!(retries.pause(&busy(None)), Some(pause));
+            assert_eq!(retries.pause(&broken()), Some(pause));
         }
-        assert_eq!(retries.pause(&busy(None)), None);
+        assert_eq!(retries.pause(&broken()), None);
         retries.reset();
         assert_eq!(retries.pause(&unreachable()), Some(PAUSES[0]));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_waited_for_longer() {
+        let mut retries = Retries::default();
+        let mut waited = Duration::ZERO;
+        while let Some(pause) = retries.pause(&busy(None)) {
+            waited += pause;
+        }
+        assert!((PATIENCE..=PATIENCE + LONGEST).contains(&waited), "{waited:?}");
+        assert_eq!(retries.pause(&unreachable()), None);
     }
 
     #[test]

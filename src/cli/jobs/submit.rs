@@ -32,13 +32,13 @@ const MAX_KEY: usize = 255;
 const EXAMPLES: &str = "\
 Examples:
   export MESHGATE_SERVER=http://localhost:5000
-  meshgate jobs submit duck.fbx --to glb --watch -o duck.glb
+  meshgate jobs submit duck.fbx --to glb -o duck.glb
   meshgate jobs submit a.obj a.mtl wood.png --to usdz --priority low
 
-An upload that breaks off, or that the server has no room for at the moment, is sent again a few times.
-Its key makes sure that there is one job.
+An upload that breaks off is sent again a few times; one that the server cannot take at the moment, for two
+minutes. Its key makes sure that there is one job.
 
-Exit code: 0 submitted, or with --watch succeeded; 1 if not, also if it was cancelled or expired;
+Exit code: 0 submitted, or with --watch or --output succeeded; 1 if not, also if it was cancelled or expired;
 64 usage error; 130 interrupted. MESHGATE_API_KEY, or a file that MESHGATE_API_KEY_FILE names, holds the
 API key.";
 
@@ -73,19 +73,19 @@ pub struct Args {
     #[arg(long, value_name = "KEY", value_parser = key)]
     idempotency_key: Option<String>,
 
-    /// Follow the job until it ends
+    /// Follow the job until it ends; --output does too
     #[arg(long)]
     watch: bool,
 
-    /// Write the result to this file or folder, or - for standard output
-    #[arg(short, long, value_name = "OUT", requires = "watch")]
+    /// Follow the job, and write its result to this file or folder, or - for standard output
+    #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 
     /// Replace a file that exists
     #[arg(short, long, requires = "output")]
     force: bool,
 
-    /// Print the job as a line of JSON; with --watch, once it has ended
+    /// Print the job as a line of JSON; with --watch or --output, once it has ended
     #[arg(long)]
     json: bool,
 
@@ -94,6 +94,13 @@ pub struct Args {
 
     #[command(flatten)]
     flags: Flags,
+}
+
+impl Args {
+    /// Whether the job is followed to its end. A result cannot be written earlier.
+    fn watches(&self) -> bool {
+        self.watch || self.output.is_some()
+    }
 }
 
 /// Submits the job.
@@ -107,6 +114,7 @@ pub async fn run(args: &Args, progress: &Progress) -> Result<ExitCode, Failure> 
     if to_stdout && args.json {
         return Err(Failure::usage("--json and the model cannot both go to standard output"));
     }
+    let watches = args.watches();
     let model = Model::new(&args.files)?;
     let api = args.server.api()?;
     if let Some(destination) = &destination {
@@ -116,7 +124,7 @@ pub async fn run(args: &Args, progress: &Progress) -> Result<ExitCode, Failure> 
     let bar = Arc::new(progress.start(label(model.name(), args.to.name())));
     let document = submit(&api, &model, args, &bar).await?;
     let id = document.job.id;
-    if args.json && !args.watch {
+    if args.json && !watches {
         say(&document.json)?;
     } else if !args.json {
         let line = format!("{id}  {}", api.job_url(id));
@@ -126,7 +134,7 @@ pub async fn run(args: &Args, progress: &Progress) -> Result<ExitCode, Failure> 
             progress.print(|| say(line))?;
         }
     }
-    if !args.watch {
+    if !watches {
         return Ok(ExitCode::SUCCESS);
     }
     let style = Style { json: args.json, aside: to_stdout, ..Style::default() };
@@ -226,13 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn an_output_is_waited_for() {
+        let watches = |line: &str| parsed(line).watches();
+        assert!(watches("jobs submit a.glb --to gltf -o b.gltf"));
+        assert!(watches("jobs submit a.glb --to gltf --watch"));
+        assert!(!watches("jobs submit a.glb --to gltf"));
+    }
+
+    #[test]
     fn wrong_arguments_are_refused() {
         for line in [
             "jobs submit --to glb",
             "jobs submit a.glb",
             "jobs submit a.glb --to nope",
             "jobs submit a.glb --to gltf --priority high",
-            "jobs submit a.glb --to gltf -o b.gltf",
             "jobs submit a.glb --to gltf --watch --force",
             "jobs submit a.glb --to gltf --idempotency-key=",
             "jobs submit a.glb --to gltf --idempotency-key=\u{e4}",

@@ -9,6 +9,7 @@ use super::api::Api;
 use super::destination::{Destination, Saved};
 use super::document::Document;
 use super::follow::follow;
+use super::job_id;
 use super::print::{self, Style, aside};
 use super::server::ServerArgs;
 use crate::cli::failure::{FAILED, Failure};
@@ -24,7 +25,8 @@ Examples:
   meshgate jobs list --state running --json | jq -r .id | xargs meshgate jobs watch
 
 Follows the events of the jobs; asks for their states instead where a proxy lets no stream of events through.
-A server that is away for up to two minutes is waited for.
+Says on standard error why a job is queued again. Waits for up to two minutes for a server that is away or
+cannot reach its jobs, but not if nothing listens at its address from the start.
 
 Exit code: 0 all succeeded, 1 if any failed, was cancelled or expired, 64 usage error, 130 interrupted.";
 
@@ -33,7 +35,7 @@ Exit code: 0 all succeeded, 1 if any failed, was cancelled or expired, 64 usage 
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The IDs of the jobs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = job_id)]
     pub ids: Vec<Uuid>,
 
     /// Print each job as a line of JSON once it has ended
@@ -69,7 +71,7 @@ fn exit_code(succeeded: bool) -> ExitCode {
 /// Follows the jobs, and prints each when it ends.
 ///
 /// # Errors
-/// When the only job does not exist, or the server cannot be reached.
+/// When the only job does not exist, or the server stays away.
 pub async fn run(args: &Args, progress: &Progress) -> Result<ExitCode, Failure> {
     let api = &args.server.api()?;
     let several = args.ids.len() > 1;

@@ -47,6 +47,12 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
     let spool = converter.work().path();
     let (jobs, jobs_redis) =
         app::jobs(&config.jobs, &config.engine, &storage, spool).await.map_err(Failure::Failed)?;
+    // Neither name holds a secret. Processes that share jobs log the same ones.
+    tracing::info!(
+        queue = jobs.queue().name(),
+        store = storage.name(),
+        "jobs are kept in this queue, their models and results in this store"
+    );
     let webhooks = Webhooks::new(&config.webhooks, Arc::clone(jobs.queue()), Arc::clone(&metrics));
     let webhooks = webhooks.map_err(Failure::Failed)?;
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());

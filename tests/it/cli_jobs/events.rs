@@ -101,6 +101,55 @@ fn a_job_that_is_gone_ends_the_watch() {
 }
 
 #[test]
+fn a_server_whose_jobs_are_away_is_waited_for() {
+    let away = r#"{"code":"jobs_unavailable","detail":"the jobs cannot be reached"}"#;
+    let server = Scripted::start(move |request, before| match (request.line.ends_with("/events"), before) {
+        (true, _) => stream(""),
+        (false, 0) => answer_json(503, "retry-after: 1\r\n", away),
+        (false, _) => answer_json(200, "", &job("succeeded")),
+    });
+    let ran = watch(&server).succeeded();
+    assert_eq!(ran.out, format!("{}\n", job("succeeded")));
+    let server = Scripted::start(move |request, before| match (request.line.contains(ID), before) {
+        (_, 0) => answer_json(503, "", away),
+        (true, _) => answer_json(200, "", &job("running")),
+        (false, _) => answer_json(200, "", r#"{"jobs":[]}"#),
+    });
+    for words in ["list --json".to_owned(), format!("get {ID} --json")] {
+        let ran = Desk::new().run(&server.address, &words).succeeded();
+        let said = ran.said();
+        assert!(said.len() == 1 && said[0].starts_with("the jobs cannot be reached"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_watch_says_why_a_job_is_queued_again() {
+    let server = Scripted::start(|request, before| match (request.line.ends_with("/events"), before) {
+        (true, _) => {
+            let event = |id: u8, attempt: u8, reason: &str| {
+                format!(
+                    "id: {id}\nevent: state\ndata: {{\"state\":\"queued\",\"attempt\":{attempt},\"reason\":\"{reason}\"}}\n\n"
+                )
+            };
+            let events = [
+                event(1, 1, "worker_lost"),
+                event(2, 2, "worker_lost"),
+                // Given back twice without an attempt.
+                event(3, 2, "store_unavailable"),
+                event(4, 2, "store_unavailable"),
+                // Only newer servers have it.
+                event(5, 2, "boredom"),
+            ];
+            stream(&events.concat())
+        }
+        (false, before) => state(before, 1),
+    });
+    let ran = watch(&server).succeeded();
+    let lost = format!("{ID}: its worker was lost; queued again");
+    assert_eq!(ran.said(), [&lost, &lost, &format!("{ID}: the worker cannot read the store; waits")]);
+}
+
+#[test]
 fn an_interrupted_watch_leaves_the_job_alone() {
     let server = Scripted::start(|request, _| {
         if request.line.ends_with("/events") { Answer::Hold(head(200, STREAM)) } else { state(0, 1) }

@@ -38,13 +38,13 @@ fn wrong_arguments_are_usage_errors() {
         ("localhost:5000", "list", "takes an http or https URL"),
         ("http://user:secret@localhost", "list", "takes an http or https URL"),
         ("http://a", "list --server b", "takes an http or https URL"),
-        ("http://127.0.0.1:1", "get 7", "invalid value '7' for '<ID>'"),
+        ("http://127.0.0.1:1", "get nonsense", "nonsense is not the ID of a job"),
         ("http://127.0.0.1:1", "submit no.glb --to gltf", "could not open no.glb"),
         ("http://127.0.0.1:1", "submit . --to gltf", ". is a folder"),
         ("http://127.0.0.1:1", "submit duck.glb", "--to"),
         ("http://127.0.0.1:1", "submit duck.glb --to stl --draco", "option draco works for glb and gltf"),
-        ("http://127.0.0.1:1", "submit duck.glb --to gltf -o x.gltf", "--watch"),
-        ("http://127.0.0.1:1", "submit duck.glb --to gltf --watch --json -o -", "--json and the model"),
+        ("http://127.0.0.1:1", "submit duck.glb --to gltf --force", "--output"),
+        ("http://127.0.0.1:1", "submit duck.glb --to gltf --json -o -", "--json and the model"),
     ] {
         let ran = desk.run(server, words);
         assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""), "{words}: {ran:?}");
