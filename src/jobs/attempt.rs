@@ -41,8 +41,8 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
     /// Whether results belong to API keys.
     pub cache_scope: CacheScope,
-    /// Time limit of one conversion, without the time that it waits for a slot; also of fetching the model, and of storing
-    /// the result.
+    /// Time limit of one conversion, without the time that it waits for a slot; also of fetching the model, and of
+    /// storing the result.
     pub timeout: Duration,
 }
 
@@ -220,7 +220,8 @@ impl<'a> Attempt<'a> {
         Ok(JobResult { info, token })
     }
 
-    /// Limits work with the store, which may hang without an error. What a thread has begun goes on, but nobody waits for it.
+    /// Limits work with the store, which may hang without an error. What a thread has begun goes on, but nobody waits
+    /// for it.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let limit = self.parts.timeout;
         let late = |_| Failure::Store(storage::Error::late("the store", limit.as_secs().max(1)));

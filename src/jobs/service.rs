@@ -347,8 +347,8 @@ impl Jobs {
     }
 
     /// Removes objects of jobs that have no record: a process died between storing the model and recording the job, or
-    /// between removing the record and the objects. The queue says which jobs it does not know, whatever their age. Other
-    /// queues may use the same store, so only objects that are older than jobs get are removed.
+    /// between removing the record and the objects. The queue says which jobs it does not know, whatever their age.
+    /// Other queues may use the same store, so only objects that are older than jobs get are removed.
     ///
     /// # Errors
     /// A sentence, when the store or the queue does not work.
