@@ -204,11 +204,20 @@ impl fmt::Display for ErrorCode {
 pub struct ConversionError {
     pub code: ErrorCode,
     pub detail: String,
+    /// Whether the engine ran, but went down during each attempt of this conversion. Only jobs use it.
+    #[serde(skip)]
+    pub is_engine_lost: bool,
 }
 
 impl ConversionError {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: one_line(&detail.into()) }
+        Self { code, detail: one_line(&detail.into()), is_engine_lost: false }
+    }
+
+    /// The error of a conversion during which Blender went down twice. The model may have nothing to do with it.
+    pub fn engine_lost() -> Self {
+        let detail = "blender went down twice during this conversion; try again";
+        Self { is_engine_lost: true, ..Self::new(ErrorCode::EngineUnavailable, detail) }
     }
 
     /// The error of a result that would have more than `most` bytes.

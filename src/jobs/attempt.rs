@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::job::{GiveBack, InputFile, JobResult, Progress};
 use super::lease::{Ending, Interrupted, Lease, Told};
@@ -41,7 +41,8 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
     /// Whether results belong to API keys.
     pub cache_scope: CacheScope,
-    /// Time limit of one conversion, without the time that it waits for a slot.
+    /// Time limit of one conversion, without the time that it waits for a slot; also of fetching the model, and of
+    /// storing the result.
     pub timeout: Duration,
 }
 
@@ -140,6 +141,7 @@ impl<'a> Attempt<'a> {
         };
         match error.code {
             ErrorCode::ShuttingDown => Ending::GiveBack(GiveBack::Stopping),
+            ErrorCode::EngineUnavailable if error.is_engine_lost => Ending::GiveBack(GiveBack::EngineLost),
             ErrorCode::EngineUnavailable => Ending::GiveBack(GiveBack::EngineUnavailable),
             ErrorCode::DiskFull => Ending::GiveBack(GiveBack::DiskFull),
             ErrorCode::MemoryLimit if self.may_get_more_memory() => Ending::GiveBack(GiveBack::OutOfMemory),
@@ -165,15 +167,10 @@ impl<'a> Attempt<'a> {
 
     /// Fetches the model and converts it.
     async fn convert(&self, progress: watch::Sender<Option<Progress>>) -> Result<Converted, Failure> {
-        let WorkerParts { jobs, service, cache_scope, timeout, .. } = self.parts;
+        let WorkerParts { service, cache_scope, timeout, .. } = self.parts;
         let spec = &self.claim.job.spec;
         let folder = service.converter().work().new_folder();
-        let mut uploads = Vec::with_capacity(spec.input.len());
-        for (number, file) in spec.input.iter().enumerate() {
-            let found = jobs.open_model(self.claim.job.id, number, file).await?;
-            let blob = found.ok_or_else(model_gone)?;
-            uploads.push(upload(&folder, number, file, blob).await?);
-        }
+        let uploads = self.in_time(self.fetch(&folder)).await?;
         let request = conversion::Request {
             input: Input::Uploads(uploads),
             main: spec.main.clone(),
@@ -194,6 +191,18 @@ impl<'a> Attempt<'a> {
         Ok(service.convert(request, on_stage).await.result?)
     }
 
+    /// Fetches the files of the model into the conversion's folder.
+    async fn fetch(&self, folder: &ConversionFolder) -> Result<Vec<Upload>, Failure> {
+        let input = &self.claim.job.spec.input;
+        let mut uploads = Vec::with_capacity(input.len());
+        for (number, file) in input.iter().enumerate() {
+            let found = self.parts.jobs.open_model(self.claim.job.id, number, file).await?;
+            let blob = found.ok_or_else(model_gone)?;
+            uploads.push(upload(folder, number, file, blob).await?);
+        }
+        Ok(uploads)
+    }
+
     /// Stores result and report under the token of this attempt.
     async fn store(&self, converted: Converted) -> Result<JobResult, Failure> {
         let Converted { info, content, report } = converted;
@@ -206,8 +215,17 @@ impl<'a> Attempt<'a> {
             Content::Elsewhere(_) | Content::Unchanged => return Err(model_gone().into()),
         };
         let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.parts.jobs);
-        jobs.put_result(id, token, blob, report.as_deref()).await?;
+        let put = async { jobs.put_result(id, token, blob, report.as_deref()).await.map_err(Failure::Store) };
+        self.in_time(put).await?;
         Ok(JobResult { info, token })
+    }
+
+    /// Limits work with the store, which may hang without an error. What a thread has begun goes on, but nobody waits
+    /// for it.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let limit = self.parts.timeout;
+        let late = |_| Failure::Store(storage::Error::late("the store", limit.as_secs().max(1)));
+        timeout(limit, work).await.map_err(late)?
     }
 }
 

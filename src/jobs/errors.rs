@@ -15,6 +15,12 @@ pub fn disk_full() -> ConversionError {
     ConversionError::new(ErrorCode::DiskFull, detail)
 }
 
+/// Blender went down during each attempt.
+pub fn engine_lost() -> ConversionError {
+    let detail = "blender went down during each attempt of this job, so it is not tried again";
+    ConversionError::new(ErrorCode::EngineCrashed, detail)
+}
+
 /// `lost`: the number of workers that died.
 pub fn workers_lost(lost: impl std::fmt::Display) -> ConversionError {
     let detail = format!("the workers that ran this job died {lost} times, so it is not tried again");

@@ -164,7 +164,9 @@ pub enum GiveBack {
     Stopping,
     /// The worker has no engine. Not an attempt.
     EngineUnavailable,
-    /// The store could not be used. Not an attempt.
+    /// Blender went down twice during the conversion, perhaps because of this job.
+    EngineLost,
+    /// The store could not be used, or took too long. Not an attempt.
     StoreUnavailable,
     /// The disk of the worker is full, perhaps because of this job.
     DiskFull,
@@ -242,13 +244,22 @@ impl JobSpec {
 impl GiveBack {
     /// Whether the attempt counts.
     pub const fn counts(self) -> bool {
-        matches!(self, GiveBack::DiskFull | GiveBack::OutOfMemory | GiveBack::WorkerLost)
+        matches!(
+            self,
+            GiveBack::EngineLost | GiveBack::DiskFull | GiveBack::OutOfMemory | GiveBack::WorkerLost
+        )
     }
 
     /// Whether the job is queued only after a pause, behind the other jobs of its client. What this worker lacks, others
     /// may lack as well; meanwhile, jobs that can do without it should go on.
     pub const fn is_paused(self) -> bool {
-        matches!(self, GiveBack::EngineUnavailable | GiveBack::StoreUnavailable | GiveBack::DiskFull)
+        matches!(
+            self,
+            GiveBack::EngineUnavailable
+                | GiveBack::EngineLost
+                | GiveBack::StoreUnavailable
+                | GiveBack::DiskFull
+        )
     }
 
     /// The value of a metric's label.
@@ -256,6 +267,7 @@ impl GiveBack {
         match self {
             GiveBack::Stopping => "stopping",
             GiveBack::EngineUnavailable => "engine_unavailable",
+            GiveBack::EngineLost => "engine_lost",
             GiveBack::StoreUnavailable => "store_unavailable",
             GiveBack::DiskFull => "disk_full",
             GiveBack::OutOfMemory => "out_of_memory",

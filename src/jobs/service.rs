@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::hints::hinted;
 use super::job::{InputFile, Job, JobSpec, State, Timestamp};
 use super::queue::{
-    Hint, Idempotency, Limits, NewJob, Queue, QueueError, Refusal, Removed, Stats, Submission, Swept,
+    Hint, Idempotency, Limits, MAX_ATTEMPTS, NewJob, Queue, QueueError, Refusal, Removed, Stats, Submission,
+    Swept, WEBHOOK_LIFE,
 };
 use crate::conversion::Upload;
 use crate::domain::{ConversionError, Report};
@@ -26,7 +27,7 @@ use crate::telemetry::otlp;
 /// How often whoever waits for a change asks for it, whatever hints there are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// More than a job takes from its first attempt to its end.
+/// More than all attempts of a job run together.
 const LONGEST_RUN: Duration = Duration::from_hours(24);
 
 /// IDs that the queue is asked about at a time.
@@ -52,7 +53,7 @@ pub struct Jobs {
     /// Folder for large objects that are fetched from a bucket.
     spool: PathBuf,
     limits: Limits,
-    /// The age that no object of a job exceeds.
+    /// The age that no object of a job exceeds, unless workers that stop give the job back again and again.
     longest_life: Duration,
     counted: Arc<Mutex<Counted>>,
     /// Jobs whose submission had no answer, and when: nobody knows whether they are recorded.
@@ -81,8 +82,9 @@ pub enum SubmitError {
 impl Jobs {
     /// `spool`: a folder on this machine for large objects from a bucket. `limits`: those of the queue.
     pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf, limits: Limits) -> Self {
-        // A job waits for its start, runs, and is kept after its end.
-        let longest_life = 2 * limits.ttl + LONGEST_RUN;
+        // A job waits for each attempt, runs, and is kept after its end, perhaps for its webhook.
+        let ttls = limits.ttl.saturating_mul(MAX_ATTEMPTS + 1);
+        let longest_life = ttls.saturating_add(LONGEST_RUN + WEBHOOK_LIFE);
         Self {
             queue,
             storage,
@@ -345,8 +347,8 @@ impl Jobs {
     }
 
     /// Removes objects of jobs that have no record: a process died between storing the model and recording the job, or
-    /// between removing the record and the objects. Other queues may use the same store, so only objects that are older
-    /// than any job can be are removed.
+    /// between removing the record and the objects. The queue says which jobs it does not know, whatever their age.
+    /// Other queues may use the same store, so only objects that are older than jobs get are removed.
     ///
     /// # Errors
     /// A sentence, when the store or the queue does not work.

@@ -193,6 +193,7 @@ impl Metrics {
             "lost",
             "stopping",
             "engine_unavailable",
+            "engine_lost",
             "store_unavailable",
             "disk_full",
             "out_of_memory",

@@ -134,9 +134,7 @@ impl ChildRun {
                     let again = policy.allows_after_loss();
                     tracing::warn!(conversion = self.id, pair = %self.pair_name(), again, "a zygote went down");
                     if !again {
-                        // Perhaps the model had nothing to do with it.
-                        let detail = "blender went down twice during this conversion; try again";
-                        return Err(ConversionError::new(ErrorCode::EngineUnavailable, detail));
+                        return Err(ConversionError::engine_lost());
                     }
                 }
                 Attempt::TimedOut => {

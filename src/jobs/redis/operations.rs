@@ -170,6 +170,7 @@ impl Queue for RedisQueue {
             let pause = reason.is_paused().then(|| millis(self.times.retry_pause).to_string());
             let final_error = match reason {
                 GiveBack::OutOfMemory => to_json(&errors::out_of_memory())?,
+                GiveBack::EngineLost => to_json(&errors::engine_lost())?,
                 GiveBack::DiskFull => to_json(&errors::disk_full())?,
                 GiveBack::WorkerLost => to_json(&errors::workers_lost("%d"))?,
                 GiveBack::Stopping | GiveBack::EngineUnavailable | GiveBack::StoreUnavailable => {

@@ -235,6 +235,7 @@ fn last_error(record: &Record, reason: GiveBack) -> Option<ConversionError> {
     let is_last = reason.counts() && job.attempts >= MAX_ATTEMPTS;
     match reason {
         GiveBack::OutOfMemory if is_last || job.memory_factor > 1 => Some(errors::out_of_memory()),
+        GiveBack::EngineLost if is_last => Some(errors::engine_lost()),
         GiveBack::DiskFull if is_last => Some(errors::disk_full()),
         GiveBack::WorkerLost if is_last => Some(errors::workers_lost(record.workers_lost)),
         _ => None,

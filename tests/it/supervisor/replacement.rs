@@ -76,6 +76,7 @@ async fn a_conversion_that_loses_its_zygote_twice_is_not_the_models_fault() {
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "blender went down twice during this conversion; try again");
+    assert!(error.is_engine_lost);
 }
 
 fn parent(pid: i32) -> i32 {
@@ -144,6 +145,7 @@ async fn failing_engine_starts_fail_fast_and_recover() {
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "no engine is running: the engine does not start (exit status: 1)");
+    assert!(!error.is_engine_lost);
     let began = Instant::now();
     assert_eq!(harness.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());

@@ -1,5 +1,6 @@
 //! Jobs survive the end of their server, and what their attempts lack.
 
+use std::process::Command;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -82,6 +83,35 @@ async fn a_job_waits_for_a_store_that_is_away() {
     check(&events, "succeeded");
     assert!(reasons(&events).contains(&"store_unavailable"), "{events:#?}");
     // None of these attempts counts.
+    assert_eq!(gateway.succeeded(&job).await["attempts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_a_store_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without an engine, it stays unfinished.
+    let mut stopped = Gateway::start_cold(&[data_dir(&folder), ("BLENDER_PYTHON", "/bin/false")]);
+    let job = stopped.submit(FAST, TRIANGLE).await;
+    stopped.signal(Signal::TERM);
+    assert_eq!(stopped.end().code(), Some(0));
+    let objects = objects_of_jobs(folder.path());
+    let [model] = objects.as_slice() else { panic!("{objects:?}") };
+    let away = folder.path().join("away");
+    std::fs::rename(model, &away).unwrap();
+    // Whoever opens a pipe waits until somebody writes to it.
+    assert!(Command::new("mkfifo").arg(model).status().unwrap().success());
+
+    let gateway = Gateway::start(&[data_dir(&folder), ONE_WORKER, ("CONVERSION_TIMEOUT", "8")]);
+    let began = Instant::now();
+    let none = "meshgate_job_attempts_total{outcome=\"store_unavailable\"} 0\n";
+    while scrape(&gateway).await.contains(none) {
+        assert!(began.elapsed() < LONG, "no attempt ends because of the store");
+        tokio::time::sleep(PAUSE).await;
+    }
+    std::fs::rename(&away, model).unwrap();
+    let events = follow(&gateway, &job, None).await;
+    check(&events, "succeeded");
+    assert!(reasons(&events).contains(&"store_unavailable"), "{events:#?}");
     assert_eq!(gateway.succeeded(&job).await["attempts"], 1);
 }
 

@@ -73,6 +73,7 @@ fn reason() -> impl Strategy<Value = GiveBack> {
     select(vec![
         GiveBack::Stopping,
         GiveBack::EngineUnavailable,
+        GiveBack::EngineLost,
         GiveBack::StoreUnavailable,
         GiveBack::DiskFull,
         GiveBack::OutOfMemory,

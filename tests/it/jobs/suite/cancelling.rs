@@ -79,6 +79,7 @@ async fn a_job_to_be_cancelled_is_never_queued_again(side: impl Side) {
     for reason in [
         GiveBack::Stopping,
         GiveBack::EngineUnavailable,
+        GiveBack::EngineLost,
         GiveBack::StoreUnavailable,
         GiveBack::DiskFull,
         GiveBack::OutOfMemory,

@@ -15,7 +15,7 @@ use crate::jobs::steps::{give_back, lose, submit, succeed, take, take_this, take
 queues! {{
     attempts_without_a_fault_of_the_job_do_not_count
     a_job_out_of_memory_gets_twice_as_much_once
-    a_job_that_always_finds_a_full_disk_fails
+    attempts_for_one_reason_that_counts_are_limited
     attempts_that_count_are_counted_together
     a_job_given_back_gets_its_time_again
     a_job_given_back_because_something_is_unavailable_keeps_its_time
@@ -74,19 +74,23 @@ async fn a_job_out_of_memory_gets_twice_as_much_once(side: impl Side) {
     assert_eq!(queue.take("a worker").await.unwrap(), None);
 }
 
-async fn a_job_that_always_finds_a_full_disk_fails(side: impl Side) {
+async fn attempts_for_one_reason_that_counts_are_limited(side: impl Side) {
     let (queue, brief) = side.open_pair().await;
-    let id = submit(&queue, spec_of("a")).await.id;
-    for number in 1..MAX_ATTEMPTS {
-        attempt(&queue, &brief, id, GiveBack::DiskFull).await;
+    let reasons =
+        [(GiveBack::DiskFull, ErrorCode::DiskFull), (GiveBack::EngineLost, ErrorCode::EngineCrashed)];
+    for (reason, code) in reasons {
+        let id = submit(&queue, spec_of("a")).await.id;
+        for number in 1..MAX_ATTEMPTS {
+            attempt(&queue, &brief, id, reason).await;
+            let job = record(&queue, id).await;
+            assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, number, 1));
+            assert_eq!(reason_of(&job), Some(reason));
+        }
+        attempt(&queue, &brief, id, reason).await;
         let job = record(&queue, id).await;
-        assert_eq!((job.state, job.attempts, job.memory_factor), (State::Queued, number, 1));
-        assert_eq!(reason_of(&job), Some(GiveBack::DiskFull));
+        check_failed(&job, code);
+        assert_eq!(job.attempts, MAX_ATTEMPTS);
     }
-    attempt(&queue, &brief, id, GiveBack::DiskFull).await;
-    let job = record(&queue, id).await;
-    check_failed(&job, ErrorCode::DiskFull);
-    assert_eq!(job.attempts, MAX_ATTEMPTS);
 }
 
 async fn attempts_that_count_are_counted_together(side: impl Side) {
@@ -128,7 +132,13 @@ async fn requeued(queue: &AnyQueue, brief: &AnyQueue, reason: GiveBack) -> [Job;
 
 async fn a_job_given_back_gets_its_time_again(side: impl Side) {
     let (queue, brief) = side.open_pair().await;
-    for reason in [GiveBack::Stopping, GiveBack::DiskFull, GiveBack::OutOfMemory, GiveBack::WorkerLost] {
+    for reason in [
+        GiveBack::Stopping,
+        GiveBack::EngineLost,
+        GiveBack::DiskFull,
+        GiveBack::OutOfMemory,
+        GiveBack::WorkerLost,
+    ] {
         let [before, after] = requeued(&queue, &brief, reason).await;
         let queued_at = after.events.last().map(|event| event.at).unwrap();
         assert!(queued_at > before.created_at, "{reason:?}");
