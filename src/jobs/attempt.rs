@@ -68,7 +68,8 @@ impl<'a> Attempt<'a> {
         let WorkerParts { jobs, service, metrics, .. } = self.parts;
         let Claim { job, token } = self.claim;
         tracing::info!(target_format = %job.spec.target, "an attempt begins");
-        if let (1, Some(started)) = (*token, job.started_at) {
+        // A job is queued as its first version; the second one is that of its first take.
+        if let (2, Some(started)) = (job.version, job.started_at) {
             metrics.job_waited(started.since(job.created_at));
         }
         let began = Instant::now();

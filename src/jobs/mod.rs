@@ -15,8 +15,9 @@
 //! - **A lease** belongs to the worker that runs a job. The worker renews it once a second. A sweep queues jobs whose
 //!   lease has ended; until then, the worker keeps its job, even if the queue does not answer. Leases are measured by
 //!   the clock of the queue, never by that of a worker.
-//! - **A token** numbers the attempts of a job. Whoever lost its lease has an old token, and can neither renew, nor
-//!   finish, nor give back the job. It writes its result under a name with its token, which no record refers to.
+//! - **A token** tells the attempts of a job apart. Whoever lost its lease has an old token, and can neither renew, nor
+//!   finish, nor give back the job. It writes its result under a name with its token, which no record refers to. Tokens
+//!   follow the clock, so that a queue that was set back, and has forgotten an attempt, gives its token to no other.
 //! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. The model
 //!   is removed when the job has succeeded, the rest with the record; [`Queue::sweep`] says which records are gone.
 //! - **End states never change.** A retry is a new job with the same model.

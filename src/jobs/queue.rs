@@ -50,7 +50,8 @@ pub trait Queue: Send + Sync {
     fn name(&self) -> &str;
 
     /// Reserves a client's key while its request is received, for [`RESERVATION_LIFE`]; again with the same `token` to
-    /// renew it. A key that was used for a job is free: [`Queue::submit`] compares the contents.
+    /// renew it. A key that was used for a job is free: [`Queue::submit`] compares the contents, for [`IDEMPOTENCY_LIFE`]
+    /// and even if that job was removed.
     fn reserve<'a>(&'a self, key: &'a Key, token: Uuid) -> Pending<'a, Reservation>;
 
     /// Gives up a reservation, if `token` still holds it.
@@ -126,6 +127,7 @@ pub trait Queue: Send + Sync {
     fn postpone_delivery<'a>(&'a self, delivery: &'a Delivery, pause: Duration) -> Pending<'a, bool>;
 
     /// Makes the webhook of a job that has ended due at once, whether or not it was delivered. `false`: there is none.
+    /// Whoever is just sending it loses the lease, and its attempt is not recorded.
     fn redeliver(&self, id: Uuid) -> Pending<'_, bool>;
 
     /// Returns a receiver of hints from now on. Hints may be lost; a receiver that lags has to ask about everything.
@@ -219,7 +221,8 @@ pub struct Page {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     pub job: Job,
-    /// Increases with every take of this job.
+    /// Increases with every take of this job. It follows the clock, so that no two takes have the same token even if the
+    /// record was lost and set back in between.
     pub token: u64,
 }
 
@@ -257,13 +260,13 @@ pub struct Swept {
 }
 
 /// A record that was removed, and what its objects are called after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Removed {
     pub id: Uuid,
     /// Files of the model.
     pub files: usize,
-    /// The token of the latest attempt; 0 if there was none.
-    pub token: u64,
+    /// The tokens of its attempts that the record knows, oldest first; of very many, the latest ones.
+    pub tokens: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -135,7 +135,7 @@ impl Jobs {
         for (number, upload) in uploads.iter().enumerate() {
             if let Err(error) = self.put_model(JobObject::Model(id, number), upload).await {
                 // The last one may be there, although it failed.
-                self.remove_objects(Removed { id, files: number + 1, token: 0 }).await;
+                self.remove_objects(Removed { id, files: number + 1, tokens: Vec::new() }).await;
                 return Err(error);
             }
         }
@@ -148,7 +148,7 @@ impl Jobs {
         for (number, file) in job.spec.input.iter().enumerate() {
             let copied = self.copy_model(job.id, id, number, file).await;
             if !matches!(copied, Ok(true)) {
-                self.remove_objects(Removed { id, files: number, token: 0 }).await;
+                self.remove_objects(Removed { id, files: number, tokens: Vec::new() }).await;
                 return copied.map(|_| None).map_err(SubmitError::from);
             }
         }
@@ -279,10 +279,11 @@ impl Jobs {
 
     /// Removes the objects of a job without a record. What cannot be removed now is found later, by its age.
     pub(super) async fn remove_objects(&self, removed: Removed) {
-        let Removed { id, files, token } = removed;
+        let Removed { id, files, tokens } = removed;
         let models = (0..files).map(move |number| JobObject::Model(id, number));
-        let results =
-            (1..=token).flat_map(move |token| [JobObject::Result(id, token), JobObject::Report(id, token)]);
+        let results = tokens
+            .into_iter()
+            .flat_map(move |token| [JobObject::Result(id, token), JobObject::Report(id, token)]);
         stream::iter(models.chain(results))
             .for_each_concurrent(REMOVED_AT_ONCE, |object| async move {
                 let _ = self.storage.remove_job_object(object).await;
@@ -327,10 +328,11 @@ impl Jobs {
         for (number, removed) in ripe.iter().enumerate() {
             match self.queue.job(removed.id).await {
                 Ok(Some(_)) => {}
-                Ok(None) => self.remove_objects(*removed).await,
+                Ok(None) => self.remove_objects(removed.clone()).await,
                 Err(error) => {
                     let now = Instant::now();
-                    lock(&self.unanswered).extend(ripe[number..].iter().map(|removed| (now, *removed)));
+                    lock(&self.unanswered)
+                        .extend(ripe[number..].iter().map(|removed| (now, removed.clone())));
                     return Err(error);
                 }
             }
@@ -381,7 +383,7 @@ impl Jobs {
     }
 
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {
-        let unused = Removed { id: new.id, files: new.spec.input.len(), token: 0 };
+        let unused = Removed { id: new.id, files: new.spec.input.len(), tokens: Vec::new() };
         let submission = self.queue.submit(new).await;
         match &submission {
             Ok(Submission::New(_)) => {}

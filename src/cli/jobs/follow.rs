@@ -180,5 +180,6 @@ fn why(reason: GiveBack) -> &'static str {
         GiveBack::DiskFull => "the disk of its worker is full; waits",
         GiveBack::OutOfMemory => "out of memory; tries with more",
         GiveBack::WorkerLost => "its worker was lost; queued again",
+        GiveBack::EngineLost => "Blender went down twice; waits for another attempt",
     }
 }

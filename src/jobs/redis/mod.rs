@@ -23,7 +23,8 @@
 //!  meshgate:{jobs}:counts              hash        jobs in each state, and bytes: of unfinished jobs
 //!  meshgate:{jobs}:sequence            text        counts submissions, returns, ends of pauses and takes
 //!  meshgate:{jobs}:reserved:HASH       text        the token that holds a key for idempotency; half a minute
-//!  meshgate:{jobs}:used:HASH           text        ID and fingerprint of the job that used the key; 24 hours
+//!  meshgate:{jobs}:used:HASH           text        ID and fingerprint of the job that used the key; 24 hours,
+//!                                                  even if the job is removed
 //!  meshgate:{jobs}:hints               channel     `q`: a job is queued; `c:ID`: one has changed; `d`: webhook due
 //! ```
 //!

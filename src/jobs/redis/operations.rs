@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::keys::{self, PREFIX};
 use super::queue::{RedisQueue, millis};
-use super::record::{self, Fields, to_json, uuids};
+use super::record::{self, Fields, to_json, tokens, uuids};
 use super::scripts;
 use crate::domain::Client;
 use crate::jobs::errors;
@@ -205,8 +205,8 @@ impl Queue for RedisQueue {
         let mut script = scripts::REMOVE.key(PREFIX);
         script.arg(id.to_string());
         async move {
-            let removed: Option<(usize, u64)> = self.run_script(script).await?;
-            Ok(removed.map(|(files, token)| Removed { id, files, token }))
+            let removed: Option<(usize, String)> = self.run_script(script).await?;
+            Ok(removed.map(|(files, found)| Removed { id, files, tokens: tokens(&found) }))
         }
         .boxed()
     }

@@ -5,6 +5,7 @@
 //!  state version token attempts memory expires      numbers, except the state
 //!  events                                           JSON, one event a line
 //!  started ended worker                             once they are known
+//!  tokens                                           once it was taken: the latest ones, one a line
 //!  lost                                             the number of workers that it lost, if there were some
 //!  progress cancel                                  while it runs
 //!  result error                                     JSON, once it has ended
@@ -79,6 +80,11 @@ pub fn refusal(word: &str) -> Result<Refusal, QueueError> {
 /// Reads the IDs of jobs.
 pub fn uuids(texts: &[String]) -> Vec<Uuid> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Reads the tokens of a job's attempts.
+pub fn tokens(lines: &str) -> Vec<u64> {
+    lines.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// Writes a field. The JSON is one line.

@@ -4,7 +4,7 @@ use ::redis::cmd;
 
 use super::keys::PREFIX;
 use super::queue::{RedisQueue, millis};
-use super::record::{to_json, uuids};
+use super::record::{to_json, tokens, uuids};
 use super::scripts;
 use crate::jobs::errors;
 use crate::jobs::queue::{KEPT_FOR_WEBHOOK, LATE_SWEEP, QueueError, Removed, Swept, WEBHOOK_LIFE};
@@ -47,8 +47,8 @@ impl RedisQueue {
         swept.cancelled.extend(uuids(&cancelled));
         swept.expired.extend(uuids(&expired));
         let (removed, _) = removed.as_chunks::<3>();
-        swept.removed.extend(removed.iter().filter_map(|[id, files, token]| {
-            Some(Removed { id: id.parse().ok()?, files: files.parse().ok()?, token: token.parse().ok()? })
+        swept.removed.extend(removed.iter().filter_map(|[id, files, found]| {
+            Some(Removed { id: id.parse().ok()?, files: files.parse().ok()?, tokens: tokens(found) })
         }));
         Ok(more)
     }

@@ -65,6 +65,7 @@ impl Step<'_> {
                 refused(Refusal::KeyReused)
             }
             Some(Known::Used { job, .. }) => {
+                // If the job was removed, there is nothing to replay.
                 Ok(record::by_id(self.sql, job)?.map(|record| Submission::Replayed(record.job)))
             }
             Some(Known::Reserved { .. }) | None => Ok(None),
@@ -92,7 +93,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Returns the state of a key; `None` if it is free. A key whose job was removed is free.
+    /// Returns the state of a key; `None` if it is free. A key outlives its job.
     fn look_up(&self, key: &Key) -> rusqlite::Result<Option<Known>> {
         let found = find(
             self.sql,
@@ -106,8 +107,7 @@ impl Step<'_> {
             let is_held = found.reserved_until > self.uptime;
             return Ok(is_held.then_some(Known::Reserved { token: found.token }));
         };
-        let is_kept = expires_at > self.now.0
-            && self.sql.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([job])?;
+        let is_kept = expires_at > self.now.0;
         Ok(is_kept.then_some(Known::Used { job, fingerprint }))
     }
 }

@@ -14,7 +14,7 @@ use crate::jobs::job::{Job, Priority, State, Timestamp};
 pub struct Record {
     pub seq: i64,
     pub client: i64,
-    /// The number of the latest attempt.
+    /// The token of the latest attempt; 0 before the first.
     pub token: u64,
     /// When its lease ends, if it is running.
     pub leased_until: Option<u64>,
@@ -45,7 +45,6 @@ pub struct Outline {
     pub bytes: i64,
     /// Files of the model.
     pub files: usize,
-    pub token: u64,
 }
 
 pub fn by_id(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<Record>> {
@@ -88,7 +87,7 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-/// Reads the columns `seq, id, client, state, place IS NOT NULL, bytes, files, token`.
+/// Reads the columns `seq, id, client, state, place IS NOT NULL, bytes, files`.
 pub fn read_outline(row: &Row<'_>) -> rusqlite::Result<Outline> {
     Ok(Outline {
         seq: row.get(0)?,
@@ -97,7 +96,6 @@ pub fn read_outline(row: &Row<'_>) -> rusqlite::Result<Outline> {
         counted: Counted { state: row.get(3)?, is_waiting: row.get(4)? },
         bytes: row.get(5)?,
         files: row.get(6)?,
-        token: row.get(7)?,
     })
 }
 
@@ -195,7 +193,7 @@ impl Outline {
     pub fn by_id(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<Self>> {
         find(
             sql,
-            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs WHERE id = ?1",
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files FROM jobs WHERE id = ?1",
             [id],
             read_outline,
         )
@@ -203,7 +201,7 @@ impl Outline {
 
     pub fn by_seq(sql: &Connection, seq: i64) -> rusqlite::Result<Self> {
         let statement =
-            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs WHERE seq = ?1";
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files FROM jobs WHERE seq = ?1";
         sql.prepare_cached(statement)?.query_row([seq], read_outline)
     }
 

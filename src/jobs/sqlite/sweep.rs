@@ -31,7 +31,7 @@ impl Step<'_> {
     pub fn end_pauses(&mut self) -> rusqlite::Result<usize> {
         let paused = all(
             self.sql,
-            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files FROM jobs
              WHERE paused_until <= ?1 ORDER BY paused_until, seq LIMIT ?2",
             params![self.uptime, AT_ONCE],
             read_outline,
@@ -77,7 +77,7 @@ impl Step<'_> {
     fn remove_old(&mut self, swept: &mut Swept) -> rusqlite::Result<usize> {
         let old = all(
             self.sql,
-            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files, token FROM jobs
+            "SELECT seq, id, client, state, place IS NOT NULL, bytes, files FROM jobs
              WHERE state <> 'running' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
             params![self.now, AT_ONCE],
             read_outline,

@@ -4,7 +4,7 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::record::{self, Counted, Json, Outline, Record, is_unreadable, recount};
-use super::statements::{execute, find};
+use super::statements::{all, execute, find};
 use super::step::Step;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::jobs::errors;
@@ -28,12 +28,14 @@ impl Step<'_> {
             // It could not be read, and has failed. The next job is first now.
             let Some(mut record) = self.load(seq)? else { continue };
             let at = self.time_for(&record.job);
-            record.token += 1;
+            // The file may have been set back to a backup, which does not know the latest tokens.
+            record.token = (record.token + 1).max(self.now.0);
             record.leased_until = Some(self.lease_end());
             record.job.state = State::Running;
             record.job.attempts += 1;
             record.job.started_at = Some(at);
             self.change(&mut record, None, None)?;
+            execute(self.sql, "INSERT INTO attempts VALUES (?1, ?2)", params![seq, record.token])?;
             execute(self.sql, "UPDATE jobs SET worker = ?2 WHERE seq = ?1", params![seq, worker])?;
             execute(self.sql, "UPDATE meta SET takes = takes + 1", [])?;
             let served = "UPDATE clients SET served = (SELECT takes FROM meta) WHERE id = ?1";
@@ -124,9 +126,11 @@ impl Step<'_> {
     }
 
     pub fn remove_record(&mut self, outline: &Outline) -> rusqlite::Result<Removed> {
+        let tokens = "SELECT token FROM attempts WHERE job = ?1 ORDER BY token";
+        let tokens = all(self.sql, tokens, [outline.seq], |row| row.get(0))?;
         outline.remove(self.sql)?;
         self.hint(Hint::Changed(outline.id));
-        Ok(Removed { id: outline.id, files: outline.files, token: outline.token })
+        Ok(Removed { id: outline.id, files: outline.files, tokens })
     }
 
     /// Ends a job, and records the delivery of its webhook.

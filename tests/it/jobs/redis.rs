@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshgate::jobs::{GiveBack, Hint, Limits, RedisQueue, State};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::check::record;
+use super::check::{check_is_lost, record};
 use super::samples::{JOB_BYTES, calling, client, spec_of};
 use super::side::{AnyQueue, Side};
 use super::steps::{give_back, submit, succeed, take, take_this};
@@ -96,6 +96,29 @@ async fn acknowledged_jobs_survive_a_killed_redis() {
     succeed(&queue, &claim).await;
     let stats = queue.stats().await.unwrap();
     assert_eq!((stats.jobs, stats.bytes, stats.deliveries), ([9, 0, 11, 0, 0, 0], 9 * JOB_BYTES, 11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_set_back_gives_no_token_twice() {
+    let side = RedisSide::start();
+    let queue = side.open().await;
+    let id = submit(&queue, spec_of("a")).await.id;
+    let mut connection = side.0.connection();
+    let mut backup = Vec::new();
+    for key in side.0.keys() {
+        let content: Vec<u8> = ::redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+        backup.push((key, content));
+    }
+    let forgotten = take_this(&queue, id).await;
+    ::redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+    for (key, content) in backup {
+        ::redis::cmd("RESTORE").arg(key).arg(0).arg(content).exec(&mut connection).unwrap();
+    }
+    // Tokens count milliseconds.
+    sleep(Duration::from_millis(5)).await;
+    let claim = take_this(&queue, id).await;
+    check_is_lost(&queue, &forgotten).await;
+    succeed(&queue, &claim).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

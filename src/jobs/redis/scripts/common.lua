@@ -15,6 +15,8 @@ local LOW = 2 ^ 51
 local PER_RUNNING = 2 ^ 40
 -- Clients whose latest take is remembered. The others were served longer ago, or never.
 local MAX_SERVED = 10000
+-- Tokens of a job that are remembered. What earlier attempts have left in the store is found by its age.
+local MAX_TOKENS = 100
 -- Pauses that one script ends, so that it does not keep others waiting.
 local MAX_ENDED_PAUSES = 100
 

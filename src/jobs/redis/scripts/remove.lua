@@ -1,4 +1,4 @@
--- Removes a job, whatever its state. Returns {files, token}.
+-- Removes a job, whatever its state. Returns {files, tokens}: a text with a line for each token.
 
 local id = ARGV[1]
 
@@ -6,7 +6,7 @@ local job = load(id)
 if not job then
     return false
 end
-local files = redis.call('HGET', job.key, 'files')
+local found = redis.call('HMGET', job.key, 'files', 'tokens')
 work_when_full()
 remove_job(job)
-return {files, job.token}
+return {found[1], found[2] or ''}

@@ -18,12 +18,12 @@ if key ~= '' then
     local earlier = redis.call('GET', used)
     if earlier then
         local earlier_id, earlier_fingerprint = string.match(earlier, '(%S+) (%S+)')
+        if earlier_fingerprint ~= fingerprint then
+            return {'key_reused', {}}
+        end
         found = record(earlier_id)
-        -- The key of a job that was removed is free.
+        -- If the job was removed, there is nothing to replay.
         if #found > 0 then
-            if earlier_fingerprint ~= fingerprint then
-                return {'key_reused', {}}
-            end
             if is_reserved then
                 redis.call('DEL', reserved)
             end

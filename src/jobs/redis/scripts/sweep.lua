@@ -2,7 +2,7 @@
 -- of each. `kept`: for how long a job that should be removed stays while its webhook is not delivered, at a time; `life`:
 -- in all, after its end. `asked`: when the caller asked for the sweep. If it comes `late`, it ends no lease.
 -- Returns {whether there may be more, requeued, dead, cancelled, expired, removed}: lists of IDs, the last one of IDs, numbers of
--- files, and tokens.
+-- files, and texts with a line for each token.
 
 local most, ttl, kept, life, workers_lost = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local asked, late = ARGV[6], tonumber(ARGV[7])
@@ -42,7 +42,7 @@ for _, id in ipairs(old) do
     else
         table.insert(removed, id)
         table.insert(removed, redis.call('HGET', job.key, 'files'))
-        table.insert(removed, tostring(job.token))
+        table.insert(removed, redis.call('HGET', job.key, 'tokens') or '')
         remove_job(job)
     end
 end

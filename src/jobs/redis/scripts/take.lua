@@ -20,10 +20,13 @@ while true do
         redis.call('ZADD', prefix .. 'served', redis.call('INCR', prefix .. 'sequence'), client)
         redis.call('ZREMRANGEBYRANK', prefix .. 'served', 0, -1 - MAX_SERVED)
         rank(client)
-        job.token = job.token + 1
+        -- Redis may have lost its last second, or was set back to a backup, which does not know the latest tokens.
+        job.token = math.max(job.token + 1, now)
+        local tokens = redis.call('HGET', job.key, 'tokens') or ''
+        tokens = append(tokens, string.format('%.0f', job.token), MAX_TOKENS)
         job.attempts = job.attempts + 1
         record_event(job)
-        save(job, 'token', job.token, 'started', now, 'worker', worker)
+        save(job, 'token', job.token, 'tokens', tokens, 'started', now, 'worker', worker)
         publish('c:' .. id)
         return {id, job.token, record(id)}
     end

@@ -58,7 +58,7 @@ CREATE TABLE jobs (
     bytes INTEGER NOT NULL,
     files INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    -- The number of the latest attempt, with those that do not count.
+    -- The token of the latest attempt: the milliseconds since 1970 when it began, or more. 0 before the first.
     token INTEGER NOT NULL DEFAULT 0,
     leased_until INTEGER,
     -- The worker that took it last, for people.
@@ -99,6 +99,13 @@ CREATE TABLE specs (
     -- JSON.
     spec TEXT NOT NULL
 ) STRICT;
+
+-- All attempts, with those that do not count: what they have stored is called after their tokens.
+CREATE TABLE attempts (
+    job INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    token INTEGER NOT NULL,
+    PRIMARY KEY (job, token)
+) STRICT, WITHOUT ROWID;
 
 CREATE VIEW records AS
     SELECT jobs.*, specs.spec FROM jobs JOIN specs ON specs.seq = jobs.seq;

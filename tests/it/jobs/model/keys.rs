@@ -61,12 +61,9 @@ impl Keys {
         let Known { used, holder } = self.known(client, key);
         let mut answers = match used {
             None => without_key,
-            Some(used) if is_removed(used.job) => {
-                let reused = (used.content != key.content).then_some(Answer::Refused(Refusal::KeyReused));
-                without_key.into_iter().chain(reused).collect()
-            }
-            Some(used) if used.content == key.content => vec![Answer::Replayed(used.job)],
-            Some(_) => vec![Answer::Refused(Refusal::KeyReused)],
+            Some(used) if used.content != key.content => vec![Answer::Refused(Refusal::KeyReused)],
+            Some(used) if is_removed(used.job) => without_key,
+            Some(used) => vec![Answer::Replayed(used.job)],
         };
         if holder != Holder::Nobody && holder != Holder::Token(key.token) {
             answers.push(Answer::Refused(Refusal::KeyInFlight));

@@ -315,7 +315,8 @@ impl Model {
     async fn remove(&mut self, queue: &AnyQueue, index: Index) {
         let Some(number) = self.any_job(index) else { return };
         let job = &mut self.jobs[number];
-        let removed = Removed { id: job.id(), files: job.seen.spec.input.len(), token: job.token };
+        let tokens = self.claims.iter().filter(|(of, _)| *of == number).map(|(_, token)| *token).collect();
+        let removed = Removed { id: job.id(), files: job.seen.spec.input.len(), tokens };
         let expected = (!job.removed).then_some(removed);
         assert_eq!(queue.remove(job.id()).await.unwrap(), expected);
         job.removed = true;

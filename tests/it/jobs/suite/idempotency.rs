@@ -26,7 +26,7 @@ queues! {{
     a_used_key_can_be_reserved
     a_lost_reservation_is_refused
     a_refused_job_does_not_use_its_key
-    the_key_of_a_removed_job_is_free
+    the_key_of_a_removed_job_keeps_its_content
     concurrent_submissions_with_one_key_make_one_job
     concurrent_requests_with_one_key_make_one_job
 }}
@@ -220,13 +220,24 @@ async fn a_refused_job_does_not_use_its_key(side: impl Side) {
     send_new(&queue, with(&key("x"), token, "other content")).await;
 }
 
-async fn the_key_of_a_removed_job_is_free(side: impl Side) {
+async fn the_key_of_a_removed_job_keeps_its_content(side: impl Side) {
     let queue = side.open().await;
     let id = send_new(&queue, with(&key("x"), Uuid::now_v7(), "content")).await;
     queue.remove(id).await.unwrap().unwrap();
+    // A request that reserves the key and gives it up does not change what it stands for.
+    for _ in 0..2 {
+        let token = Uuid::now_v7();
+        assert_eq!(queue.reserve(&key("x"), token).await.unwrap(), Reservation::Reserved);
+        let answer = send(&queue, with(&key("x"), token, "other content")).await;
+        assert_eq!(answer, Submission::Refused(Refusal::KeyReused));
+        queue.release(&key("x"), token).await.unwrap();
+    }
     let token = Uuid::now_v7();
     assert_eq!(queue.reserve(&key("x"), token).await.unwrap(), Reservation::Reserved);
-    assert_ne!(send_new(&queue, with(&key("x"), token, "content")).await, id);
+    let again = send_new(&queue, with(&key("x"), token, "content")).await;
+    assert_ne!(again, id);
+    let answer = send(&queue, with(&key("x"), Uuid::now_v7(), "content")).await;
+    assert_eq!(answer, Submission::Replayed(record(&queue, again).await));
 }
 
 async fn concurrent_submissions_with_one_key_make_one_job(side: impl Side) {

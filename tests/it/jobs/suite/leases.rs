@@ -25,6 +25,7 @@ queues! {{
     concurrent_sweeps_queue_a_lost_job_once
     extended_leases_are_held_again
     an_extended_lease_ends_without_renewal
+    workers_with_one_name_do_not_disturb_each_other
 }}
 
 async fn renewals_keep_a_lease(side: impl Side) {
@@ -183,4 +184,23 @@ async fn an_extended_lease_ends_without_renewal(side: impl Side) {
     check_is_lost(&brief, &claim).await;
     assert_eq!(brief.extend_leases().await.unwrap(), 0);
     take_this(&queue, id).await;
+}
+
+async fn workers_with_one_name_do_not_disturb_each_other(side: impl Side) {
+    let (queue, brief) = side.open_pair().await;
+    for _ in 0..2 {
+        submit(&queue, spec_of("a")).await;
+    }
+    // All workers of this test have the same name.
+    let (kept, lost) = (take(&queue).await, take(&brief).await);
+    assert_ne!(kept.job.id, lost.job.id);
+    lose(&queue, lost.job.id).await;
+    let again = take_this(&queue, lost.job.id).await;
+    check_is_lost(&brief, &lost).await;
+    // Neither the lost lease nor the attempts to use it cost another one.
+    for claim in [&kept, &again] {
+        assert_eq!(queue.renew(claim.job.id, claim.token, None).await.unwrap(), Hold::Held);
+        succeed(&queue, claim).await;
+        assert_eq!(record(&queue, claim.job.id).await.result, Some(result_of(claim.token)));
+    }
 }

@@ -116,8 +116,8 @@ async fn a_paused_job_that_was_cancelled_or_removed_is_never_queued(side: impl S
         let cancelled = queue.cancel(paused).await.unwrap().unwrap();
         assert_eq!(cancelled.state, State::Cancelled);
         let paused = given_back(&brief, spec_of("a"), reason).await;
-        let removed = Removed { id: paused.job.id, files: 1, token: paused.token };
-        assert_eq!(queue.remove(removed.id).await.unwrap(), Some(removed));
+        let removed = Removed { id: paused.job.id, files: 1, tokens: vec![paused.token] };
+        assert_eq!(queue.remove(removed.id).await.unwrap(), Some(removed.clone()));
         outlive(BRIEF).await;
         assert_eq!(queue.sweep().await.unwrap(), Swept::default());
         assert_eq!(queue.take("a worker").await.unwrap(), None);

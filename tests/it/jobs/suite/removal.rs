@@ -51,19 +51,20 @@ async fn a_removed_job_is_gone_whatever_its_state(side: impl Side) {
         let job = record(queue, id).await;
         let removed = queue.remove(id).await.unwrap().unwrap();
         let was_taken = !matches!(way, Way::CancelledWhileQueued | Way::Expiry);
-        assert_eq!((removed.id, removed.files, removed.token > 0), (id, 1, was_taken), "{way:?}");
+        assert_eq!((removed.id, removed.files, !removed.tokens.is_empty()), (id, 1, was_taken), "{way:?}");
         check_is_gone(queue, &job).await;
     }
     let spec = JobSpec { input: vec![file("a", 1), file("b", 2), file("c", 3)], ..spec_of("a") };
     let queued = submit(queue, spec.clone()).await;
     let removed = queue.remove(queued.id).await.unwrap();
-    assert_eq!(removed, Some(Removed { id: queued.id, files: 3, token: 0 }));
+    assert_eq!(removed, Some(Removed { id: queued.id, files: 3, tokens: vec![] }));
     check_is_gone(queue, &queued).await;
     let id = submit(queue, spec).await.id;
-    assert!(give_back(queue, &take_this(queue, id).await, GiveBack::Stopping).await);
+    let first = take_this(queue, id).await;
+    assert!(give_back(queue, &first, GiveBack::Stopping).await);
     let claim = take_this(queue, id).await;
     let removed = queue.remove(id).await.unwrap();
-    assert_eq!(removed, Some(Removed { id, files: 3, token: claim.token }));
+    assert_eq!(removed, Some(Removed { id, files: 3, tokens: vec![first.token, claim.token] }));
     check_is_gone(queue, &claim.job).await;
     assert_eq!(queue.take("a worker").await.unwrap(), None);
     let stats = queue.stats().await.unwrap();
@@ -135,7 +136,7 @@ async fn a_job_that_is_not_begun_expires(side: impl Side) {
     assert_eq!(queue.take("a worker").await.unwrap(), None);
     assert_eq!(position(&queue, job.id).await, None);
     let swept = sweep_until(&queue, "it is removed", |swept| !swept.removed.is_empty()).await;
-    assert_eq!(swept.removed, [Removed { id: job.id, files: 1, token: 0 }]);
+    assert_eq!(swept.removed, [Removed { id: job.id, files: 1, tokens: vec![] }]);
     check_is_gone(&queue, &expired).await;
 }
 
@@ -160,22 +161,22 @@ async fn ended_jobs_are_removed_after_a_while(side: impl Side) {
     for number in 0..30_usize {
         let input = vec![file("a", 1); 1 + number % 3];
         let id = submit(&queue, JobSpec { input, ..spec_of("a") }).await.id;
-        let token = if number.is_multiple_of(2) {
+        let tokens = if number.is_multiple_of(2) {
             let claim = take_this(&queue, id).await;
             succeed(&queue, &claim).await;
-            claim.token
+            vec![claim.token]
         } else {
             queue.cancel(id).await.unwrap().unwrap();
-            0
+            vec![]
         };
-        expected.insert(Removed { id, files: 1 + number % 3, token });
+        expected.insert(Removed { id, files: 1 + number % 3, tokens });
     }
     let mut removed = Vec::new();
     while removed.len() < expected.len() {
         removed.extend(sweep_until(&queue, "more", |swept| !swept.removed.is_empty()).await.removed);
     }
     assert_eq!(removed.len(), expected.len());
-    assert_eq!(removed.iter().copied().collect::<HashSet<_>>(), expected);
+    assert_eq!(removed.iter().cloned().collect::<HashSet<_>>(), expected);
     let ids: Vec<Uuid> = removed.iter().map(|removed| removed.id).collect();
     assert_eq!(queue.unknown(&ids).await.unwrap().len(), ids.len());
     assert_eq!(queue.stats().await.unwrap().jobs, [0; 6]);
