@@ -60,8 +60,8 @@ async fn only_what_is_sent_of_a_result_is_read() {
     for (range, part) in [("bytes=5-5", 5..6), ("bytes=-1000", whole.len() - 1000..whole.len())] {
         let answer = result_with(&gateway, &job, "range", range).await;
         assert_eq!(answer.status(), 206, "{range}");
-        let named = format!("bytes {}-{}/{}", part.start, part.end - 1, whole.len());
-        assert_eq!(header(&answer, "content-range"), named);
+        let content_range = format!("bytes {}-{}/{}", part.start, part.end - 1, whole.len());
+        assert_eq!(header(&answer, "content-range"), content_range);
         assert_eq!(answer.bytes().await.unwrap(), other[part]);
     }
     // For a larger part, the whole file is read.
