@@ -34,7 +34,8 @@ fn api_routes(router: Router<Shared>, gateway: &Shared) -> Router<Shared> {
     // Only conversions and new jobs have a rate limit.
     let limit = from_fn_with_state(Arc::clone(gateway), rate_limit::limit_rate);
     let as_job = from_fn_with_state(Arc::clone(gateway), jobs::respond_async::respond_async);
-    let convert = post(convert::convert).route_layer(as_job).route_layer(limit.clone());
+    let vary = from_fn(jobs::respond_async::vary);
+    let convert = post(convert::convert).route_layer(as_job).route_layer(limit.clone()).route_layer(vary);
     let jobs = post(jobs::submit::submit_job).route_layer(limit.clone()).get(jobs::list::list_jobs);
     router
         .route("/convert", convert.clone())

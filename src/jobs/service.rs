@@ -143,7 +143,12 @@ impl Jobs {
     }
 
     /// Submits a job like `job`, with a copy of its model. `None`: the model is gone.
-    pub async fn retry(&self, job: &Job, request_id: &str) -> Result<Option<Submission>, SubmitError> {
+    pub async fn retry(
+        &self,
+        job: &Job,
+        request_id: &str,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Submission>, SubmitError> {
         let id = Uuid::now_v7();
         for (number, file) in job.spec.input.iter().enumerate() {
             let copied = self.copy_model(job.id, id, number, file).await;
@@ -158,7 +163,7 @@ impl Jobs {
             retry_of: Some(job.id),
             ..job.spec.clone()
         };
-        self.record(NewJob { id, spec, idempotency: None }).await.map(Some)
+        self.record(NewJob { id, spec, idempotency }).await.map(Some)
     }
 
     /// Opens the result of a job that has succeeded, and checks it. `None`: the store does not have it any more.
@@ -166,6 +171,12 @@ impl Jobs {
         let Some(result) = &job.result else { return Ok(None) };
         let object = JobObject::Result(job.id, result.token);
         self.storage.fetch_job_object(object, &result.info.hash, result.info.bytes, &self.spool).await
+    }
+
+    /// Whether the store may have the result of a job. Only a folder is asked, which costs nothing.
+    pub async fn may_have_result(&self, job: &Job) -> bool {
+        let Some(result) = &job.result else { return false };
+        self.storage.may_have_job_object(JobObject::Result(job.id, result.token)).await
     }
 
     /// Reads a small part of the result of a job from a bucket, without checking it. `None`: [`Jobs::open_result`] costs

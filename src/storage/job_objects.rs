@@ -52,6 +52,13 @@ impl Storage {
         self.tracked(Operation::FetchBlob, work).await
     }
 
+    /// Whether an object of a job may be there. Looks for its file; a bucket is not asked.
+    pub async fn may_have_job_object(&self, object: JobObject) -> bool {
+        let Some(folder) = self.0.backend.folder() else { return true };
+        // If nobody can tell, fetching it finds out.
+        tokio::fs::try_exists(folder.join(Key::Job(object).path())).await.unwrap_or(true)
+    }
+
     /// Whether fetching an object of this many bytes takes as much space in the folder `spool`, until it is dropped.
     pub fn needs_spool(&self, bytes: u64) -> bool {
         self.0.backend.folder().is_none() && bytes > SMALL

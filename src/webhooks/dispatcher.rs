@@ -18,8 +18,8 @@ use crate::jobs::{Delivery, DeliveryAttempt, Hint, NextAttempt, Queue, QueueErro
 use crate::metrics::Metrics;
 use crate::telemetry;
 
-/// Webhooks that are sent at a time. A receiver that does not answer takes a place for [`TIMEOUT`]; one host has only some
-/// of them ([`Places`]).
+/// Webhooks that are sent at a time. A receiver that does not answer takes a place for [`TIMEOUT`]; one host and one client
+/// have only some of them ([`Places`]).
 const AT_ONCE: usize = 32;
 
 /// How often the dispatcher looks for webhooks that are due, whatever hints there are.
@@ -78,7 +78,7 @@ impl Dispatcher {
         while running.try_join_next().is_some() {}
         while running.len() < AT_ONCE && !stop.is_cancelled() {
             let Some(delivery) = self.queue.take_delivery().await? else { break };
-            let place = match self.places.take(&delivery.url) {
+            let place = match self.places.take(&delivery.job.spec.client, &delivery.url) {
                 Ok(place) => place,
                 Err(pause) => {
                     let pause = outcome::with_jitter(pause, delivery.id, delivery.token);

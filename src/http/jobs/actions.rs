@@ -2,19 +2,24 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Extensions, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::document::Document;
 use super::errors::{self, POLL_AFTER};
 use super::find::{PathId, find};
+use super::idempotency::{ReservedKey, retry_fingerprint};
 use super::submit::{Submitted, accepted, run_detached};
 use crate::domain::ErrorCode;
+use crate::http::middleware;
 use crate::http::middleware::rate_limit::OverLimit;
 use crate::http::middleware::request_id::RequestId;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::jobs::{self, Submission};
+use crate::jobs::{self, Job, Jobs, Submission, SubmitError};
+
+/// The path that keys for idempotency of retries belong to, whatever the job.
+const RETRY: &str = "/v1/jobs/retry";
 
 /// Cancel a job
 ///
@@ -40,16 +45,19 @@ pub async fn cancel_job(
 
 /// Retry a job
 ///
-/// Submits a new job with the same model and options as one that failed, was cancelled, or expired.
+/// Submits a new job with the same model and options as one that failed, was cancelled, or expired. With an
+/// `Idempotency-Key`, a repeated request gets the same new job.
 #[utoipa::path(post, path = "/v1/jobs/{id}/retry", tag = "jobs")]
 pub async fn retry_job(
     State(gateway): State<Shared>,
     id: PathId,
+    headers: HeaderMap,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
     if let Some(OverLimit(limit)) = extensions.get() {
         return Err(limit.clone());
     }
+    errors::check_queue(&gateway)?;
     let job = find(&gateway, id, &extensions).await?;
     match job.state {
         jobs::State::Queued | jobs::State::Running => return Err(errors::not_finished()),
@@ -59,18 +67,36 @@ pub async fn retry_job(
         }
         jobs::State::Failed | jobs::State::Cancelled | jobs::State::Expired => {}
     }
-    if let Some(refusal) = gateway.jobs.expected_refusal(job.spec.bytes()) {
+    let client = middleware::client(&extensions).unwrap_or_default();
+    let reserved = ReservedKey::of_request(&gateway.jobs, &headers, client, RETRY).await?;
+    // A request with a key may repeat one whose job exists.
+    if reserved.is_none()
+        && let Some(refusal) = gateway.jobs.expected_refusal(job.spec.bytes())
+    {
         return Err(errors::refused(refusal));
     }
-    let jobs = gateway.jobs.clone();
     let request_id = extensions.get::<RequestId>().map_or("", RequestId::as_str).to_owned();
-    match run_detached(async move { jobs.retry(&job, &request_id).await }).await? {
-        Some(Submission::New(job) | Submission::Replayed(job)) => {
-            Ok(accepted(&Submitted { job, replayed: false }))
-        }
+    match run_detached(record_retry(gateway.jobs.clone(), job, request_id, reserved)).await? {
+        Some(Submission::New(job)) => Ok(accepted(&Submitted { job, replayed: false })),
+        Some(Submission::Replayed(job)) => Ok(accepted(&Submitted { job, replayed: true })),
         Some(Submission::Refused(refusal)) => Err(errors::refused(refusal)),
         None => Err(Problem::new(ErrorCode::Expired, "the model of the job is no longer stored")),
     }
+}
+
+/// Submits a job like `job`. The reservation of the key exists until it has ended.
+async fn record_retry(
+    jobs: Jobs,
+    job: Job,
+    request_id: String,
+    reserved: Option<ReservedKey>,
+) -> Result<Option<Submission>, SubmitError> {
+    let content = reserved.as_ref().map(|reserved| reserved.with_content(retry_fingerprint(job.id)));
+    let submission = jobs.retry(&job, &request_id, content).await;
+    if let Some(reserved) = reserved {
+        reserved.end(matches!(submission, Ok(Some(Submission::New(_))))).await;
+    }
+    submission
 }
 
 /// Send the webhook of a job again

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 use crate::http::shares::Exceeded;
+use crate::http::state::Gateway;
 use crate::jobs::{Refusal, SubmitError};
 
 /// `Retry-After` of an unfinished job, and of a key whose request is still in progress.
@@ -30,6 +31,17 @@ pub fn unavailable(error: &impl Display) -> Problem {
     tracing::warn!(%error, "jobs are unavailable");
     let detail = "jobs cannot be read or written at the moment; try again";
     Problem::new(ErrorCode::JobsUnavailable, detail).with_retry_after(UNAVAILABLE_AFTER)
+}
+
+/// Refuses new jobs while the Redis of the queue is known to be away: their models would be stored for nothing.
+///
+/// # Errors
+/// `jobs_unavailable`
+pub fn check_queue(gateway: &Gateway) -> Result<(), Problem> {
+    match &gateway.jobs_redis {
+        Some(redis) if !redis.health().up => Err(unavailable(&"the Redis of the jobs is away")),
+        _ => Ok(()),
+    }
 }
 
 /// The problem of a job that could not be submitted.

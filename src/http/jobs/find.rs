@@ -18,18 +18,19 @@ use crate::storage::Storage;
 /// The ID in the path.
 pub type PathId = Result<Path<Uuid>, PathRejection>;
 
-/// Returns the job, if the client of the request may see it. A job of another client is as if it did not exist.
+/// Returns the job, if the client of the request may see it. A job of another client is never found, however old it is.
 ///
 /// # Errors
 /// `not_found`, `expired`, `jobs_unavailable`.
 pub async fn find(gateway: &Gateway, id: PathId, request: &Extensions) -> Result<Job, Problem> {
     let Path(id) = id.map_err(|_| errors::absent())?;
     let job = gateway.jobs.queue().job(id).await.map_err(|error| errors::unavailable(&error))?;
+    let job = job.ok_or_else(|| gone(gateway, id))?;
     let client = middleware::client(request).unwrap_or_default();
-    job.filter(|job| is_visible(&job.spec.client, &client)).ok_or_else(|| gone(gateway, id))
+    if is_visible(&job.spec.client, &client) { Ok(job) } else { Err(errors::absent()) }
 }
 
-/// The problem of an ID without a job: it has expired if it is old enough.
+/// The problem of an ID without a record: the job has expired if the ID is old enough.
 fn gone(gateway: &Gateway, id: Uuid) -> Problem {
     if Storage::is_older(id, gateway.jobs.ttl(), SystemTime::now()) {
         return Problem::new(ErrorCode::Expired, "the job with this ID has expired");
@@ -49,7 +50,49 @@ fn is_visible(owner: &Client, client: &Client) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::config::{Config, Sources};
+    use crate::domain::{Format, Options};
+    use crate::http::middleware::KeyName;
+    use crate::jobs::{JobSpec, NewJob, Priority, Submission};
+    use crate::rate_limit::MemoryLimiter;
+
+    #[tokio::test]
+    async fn an_old_job_of_another_client_is_not_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::load(&Sources::new([])).unwrap();
+        let gateway = Gateway::without_engine(folder.path(), config, Arc::new(MemoryLimiter::default()));
+        // From February 2022. Its record may be younger, or its job may still run.
+        let id: Uuid = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f".parse().unwrap();
+        let look = async |name: &str| {
+            let mut request = Extensions::new();
+            request.insert(KeyName(name.into()));
+            let found = find(&gateway, Ok(Path(id)), &request).await;
+            found.map(|job| job.id).map_err(|problem| problem.error.code)
+        };
+        for name in ["a", "b"] {
+            assert_eq!(look(name).await, Err(ErrorCode::Expired));
+        }
+        let spec = JobSpec {
+            client: Client::Key("a".into()),
+            priority: Priority::Normal,
+            input: Vec::new(),
+            main: None,
+            target: Format::Glb,
+            options: Options::default(),
+            bypass_cache: false,
+            webhook_url: None,
+            request_id: "1".to_owned(),
+            trace_parent: None,
+            retry_of: None,
+        };
+        let submitted = gateway.jobs.queue().submit(NewJob { id, spec, idempotency: None }).await;
+        assert!(matches!(submitted, Ok(Submission::New(_))));
+        assert_eq!(look("a").await, Ok(id));
+        assert_eq!(look("b").await, Err(ErrorCode::NotFound));
+    }
 
     #[test]
     fn a_job_with_a_key_is_visible_to_that_key_only() {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::errors;
 use crate::cache::key::Encoder;
 use crate::conversion::Upload;
+use crate::domain::Client;
 use crate::http::problem::Problem;
 use crate::jobs::queue::RESERVATION_LIFE;
 use crate::jobs::{Idempotency, JobSpec, Jobs, Key, Priority, Reservation};
@@ -30,7 +31,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(RESERVATION_LIFE.as_secs() / 3
 ///
 /// # Errors
 /// `malformed_request`
-pub fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     let key = parse(line.as_bytes()).filter(|_| lines.next().is_none());
@@ -86,6 +87,13 @@ pub fn fingerprint(spec: &JobSpec, files: &[Upload]) -> Hash {
     text.finish()
 }
 
+/// Hashes what a retry depends on: the job with this ID never changes.
+pub fn retry_fingerprint(id: Uuid) -> Hash {
+    let mut text = Encoder::default();
+    text.text(&id.to_string());
+    text.finish()
+}
+
 /// A reserved key. It is renewed as long as this exists; dropping it releases the key in the background.
 pub struct ReservedKey {
     jobs: Jobs,
@@ -96,9 +104,21 @@ pub struct ReservedKey {
 }
 
 impl ReservedKey {
+    /// Reserves the key of a request to this path, if it has one.
+    ///
     /// # Errors
-    /// `idempotency_key_in_flight`, `jobs_unavailable`.
-    pub async fn reserve(jobs: Jobs, key: Key) -> Result<Self, Problem> {
+    /// `malformed_request`, `idempotency_key_in_flight`, `jobs_unavailable`.
+    pub async fn of_request(
+        jobs: &Jobs,
+        headers: &HeaderMap,
+        client: Client,
+        path: &'static str,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(key) = key(headers)? else { return Ok(None) };
+        Self::reserve(jobs.clone(), Key { client, path, key }).await.map(Some)
+    }
+
+    async fn reserve(jobs: Jobs, key: Key) -> Result<Self, Problem> {
         let token = Uuid::now_v7();
         let reserved = jobs.queue().reserve(&key, token).await;
         match reserved.map_err(|error| errors::unavailable(&error))? {
@@ -114,9 +134,13 @@ impl ReservedKey {
         Idempotency { key: self.key.clone(), token: self.token, fingerprint }
     }
 
-    /// Notes that the key belongs to a job now, and needs no release.
-    pub fn used(mut self) {
-        self.held = false;
+    /// Ends the reservation of a request that was handled. A key that a new job has now needs no release.
+    pub async fn end(mut self, is_used: bool) {
+        if is_used {
+            self.held = false;
+        } else {
+            self.release().await;
+        }
     }
 
     /// Releases the key, so that the client can use it again at once.
@@ -159,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::conversion::UploadContent;
-    use crate::domain::{Client, ErrorCode, Format, Options};
+    use crate::domain::{ErrorCode, Format, Options};
 
     fn read(lines: &[&str]) -> Result<Option<String>, ErrorCode> {
         let mut headers = HeaderMap::new();

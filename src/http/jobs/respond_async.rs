@@ -24,6 +24,13 @@ use crate::jobs::{self, Priority};
 /// The path that keys for idempotency belong to; `/convert` is the same operation.
 const PATH: &str = "/v1/convert";
 
+/// Middleware of conversions: tells caches that any response depends on `Prefer`.
+pub async fn vary(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().append(header::VARY, HeaderValue::from(PREFER));
+    response
+}
+
 /// Middleware of conversions: handles those that prefer it as jobs.
 pub async fn respond_async(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let mut prefer = Prefer::read(request.headers());
@@ -34,7 +41,6 @@ pub async fn respond_async(State(gateway): State<Shared>, request: Request, next
     let (parts, body) = request.into_parts();
     let converted = convert(&gateway, query, &parts, body, &mut prefer.wait).await;
     let mut response = converted.into_response();
-    response.headers_mut().insert(header::VARY, HeaderValue::from(PREFER));
     let applied = match prefer.wait {
         Some(wait) => format!("respond-async, wait={}", wait.as_secs()),
         None => "respond-async".to_owned(),

@@ -51,8 +51,7 @@ pub async fn get_result(
     respond(&gateway, &job, &headers, &method, client).await
 }
 
-/// Returns the response with the result. Only `GET` has ranges. `HEAD` reads nothing from the store, and is not
-/// redirected.
+/// Returns the response with the result. Only `GET` has ranges. `HEAD` reads nothing from a bucket, and is not redirected.
 ///
 /// # Errors
 /// `job_not_finished`, `wrong_job_state` if it was cancelled, `expired`, `jobs_unavailable`, `overloaded`; the job's own
@@ -68,6 +67,10 @@ pub async fn respond(
     let mut response = if response::tags(headers).contains(&info.hash) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if method == Method::HEAD {
+        if !gateway.jobs.may_have_result(job).await {
+            // As with `GET`: the file is gone, or the whole store is away.
+            open(gateway, job, info, 0..0, false, client).await?;
+        }
         let response = (response::file_headers(info, info.bytes), Body::empty()).into_response();
         with_digest(response, result_digest::known(job.id))
     } else {

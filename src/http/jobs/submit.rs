@@ -14,7 +14,7 @@ use url::Url;
 
 use super::document::{Document, path};
 use super::errors::{self, POLL_AFTER};
-use super::idempotency::{self, IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
+use super::idempotency::{IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
 use crate::conversion;
 use crate::domain::ErrorCode;
 use crate::http::convert::query::{ConvertQuery, Parameters, cut};
@@ -26,7 +26,7 @@ use crate::http::middleware::request_id::RequestId;
 use crate::http::problem::Problem;
 use crate::http::state::{Gateway, Shared};
 use crate::http::upload;
-use crate::jobs::{Job, JobSpec, Jobs, Key, Priority, Submission, SubmitError};
+use crate::jobs::{Job, JobSpec, Jobs, Priority, Submission, SubmitError};
 use crate::telemetry::otlp;
 use crate::webhooks::MAX_URL_LENGTH;
 
@@ -112,14 +112,13 @@ pub async fn submit(
     if let Some(url) = &request.webhook_url {
         gateway.webhooks.check(url)?;
     }
+    if let Err(problem) = errors::check_queue(gateway) {
+        upload::discard(body).await;
+        return Err(problem);
+    }
     let client = middleware::client(&parts.extensions).unwrap_or_default();
-    let reserved = match idempotency::key(&parts.headers)? {
-        Some(key) => {
-            let key = Key { client: client.clone(), path: request.path, key };
-            Some(ReservedKey::reserve(gateway.jobs.clone(), key).await?)
-        }
-        None => None,
-    };
+    let reserved =
+        ReservedKey::of_request(&gateway.jobs, &parts.headers, client.clone(), request.path).await?;
     let (has_key, announced) = (reserved.is_some(), body.size_hint().lower());
     // Spares a client an upload that would be refused. A job needs no free place in the queue of conversions.
     let refuse = |name: Option<&str>| {
@@ -134,6 +133,8 @@ pub async fn submit(
         received = receive(gateway, &request.query, &client, &parts.headers, body, refuse) => received,
         () = gateway.shutdown.cancelling.cancelled() => Err(gateway.problem(conversion::stopping())),
     };
+    // The queue may have gone away during the upload.
+    let received = received.and_then(|model| errors::check_queue(gateway).map(|()| model));
     let model = match received {
         Ok(model) => model,
         Err(problem) => {
@@ -174,10 +175,8 @@ async fn record(
 ) -> Result<Submission, SubmitError> {
     let content = reserved.as_ref().map(|reserved| reserved.with_content(fingerprint(&spec, &model.files)));
     let submission = jobs.submit(spec, &model.files, content).await;
-    match reserved {
-        Some(reserved) if matches!(submission, Ok(Submission::New(_))) => reserved.used(),
-        Some(reserved) => reserved.release().await,
-        None => {}
+    if let Some(reserved) = reserved {
+        reserved.end(matches!(submission, Ok(Submission::New(_)))).await;
     }
     submission
 }

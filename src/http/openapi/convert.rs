@@ -126,12 +126,16 @@ pub fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
     ] {
         parameters.push(header(name, about));
     }
-    let about =
-        "A key that the client makes up for a job: the same key with the same content gets the same job.";
-    // A key that begins with a quote has to end with one.
-    let key = json!({ "type": "string", "pattern": "^[!#-~][!-~]{0,254}$" });
-    parameters.push(parameter("Idempotency-Key", "header", about, &key));
+    parameters.push(idempotency_key());
     parameters
+}
+
+pub fn idempotency_key() -> Value {
+    let about = "A key that the client makes up for a job: the same key with the same content gets the same job. Spaces \
+        need quotes around the key.";
+    // Bare, or between quotes, where a backslash stands before quotes and backslashes.
+    let pattern = r#"^([!#-~][!-~]{0,254}|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#;
+    parameter("Idempotency-Key", "header", about, &json!({ "type": "string", "pattern": pattern }))
 }
 
 /// A header of the request.

@@ -145,15 +145,19 @@ fn describe_actions(paths: &mut Value, job: &Value) {
     let codes = [
         &FOUND[..],
         &[
+            ErrorCode::MalformedRequest,
             ErrorCode::JobNotFinished,
             ErrorCode::WrongJobState,
+            ErrorCode::IdempotencyKeyInFlight,
+            ErrorCode::IdempotencyKeyReused,
             ErrorCode::RateLimited,
             ErrorCode::TooManyJobs,
             ErrorCode::JobsFull,
         ],
     ];
     let retry = &mut paths["/v1/jobs/{id}/retry"]["post"];
-    fill(retry, with_id([]), [("202", accepted(job))], &codes.concat());
+    let parameters = with_id([convert::idempotency_key()]);
+    fill(retry, parameters, [("202", accepted(job))], &codes.concat());
     add_rate_limit(retry);
 }
 

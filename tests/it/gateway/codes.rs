@@ -61,6 +61,8 @@ async fn every_documented_response_occurs() {
 
     let mut elsewhere: BTreeSet<Listed> =
         UPLOADS.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
+    // A retry holds its key for as long as it copies the model; `keys_in_flight` tests this with uploads.
+    elsewhere.insert(answer("POST", "/v1/jobs/{id}/retry", 409, "idempotency_key_in_flight"));
     // This needs more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
     elsewhere
         .extend(["/v1/reports/{id}", "/v1/jobs/{id}"].map(|path| answer("GET", path, 503, "overloaded")));

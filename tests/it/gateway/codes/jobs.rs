@@ -145,6 +145,18 @@ pub async fn jobs(seen: &mut Seen) {
     }
     seen.call_job(&gateway, ("POST", "/cancel"), &unfinished, 202, "").await;
     until_state(&gateway, &unfinished, "cancelled").await;
+    let retry = ("POST", "/retry");
+    let other = seen.submit(&gateway, BLENDER, TRIANGLE.as_bytes()).await;
+    seen.call_job(&gateway, ("POST", "/cancel"), &other, 202, "").await;
+    until_state(&gateway, &other, "cancelled").await;
+    for (id, key, status, code) in [
+        (&unfinished, "two words", 400, "malformed_request"),
+        (&other, "one", 202, ""),
+        (&unfinished, "one", 422, "idempotency_key_reused"),
+    ] {
+        let request = on_job(&gateway, retry, id).header("idempotency-key", key);
+        seen.send_job(request, retry, status, code).await;
+    }
     for (method, last, status, code) in
         [("GET", "/result", 409, "wrong_job_state"), ("POST", "/retry", 202, ""), ("DELETE", "", 204, "")]
     {

@@ -2,9 +2,9 @@
 
 use reqwest::RequestBuilder;
 
-use super::{FAST, REPACK, accepted, assert_problem, header, path};
+use super::{FAST, REPACK, accepted, assert_problem, below, header, path};
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, until};
+use crate::gateway::{Gateway, TRIANGLE, until};
 
 const KEY: &str = "idempotency-key";
 
@@ -39,6 +39,36 @@ async fn a_repeated_request_gets_the_same_job() {
     }
     let listed = gateway.json("/v1/jobs").await;
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 2, "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_retry_gets_the_same_job() {
+    // Without an engine, the jobs do not end by themselves.
+    let gateway = Gateway::start_cold(&[("BLENDER_PYTHON", "/bin/false")]);
+    let mut cancelled = Vec::new();
+    for _ in 0..2 {
+        let job = gateway.submit(FAST, TRIANGLE).await;
+        accepted(gateway.post(&below(&job, "cancel")).await).await;
+        cancelled.push(gateway.ended(&job).await);
+    }
+    let retry = async |job: &serde_json::Value, key: &str| {
+        let request = gateway.client.post(gateway.url(&below(job, "retry"))).header(KEY, key);
+        request.send().await.unwrap()
+    };
+    let first = retry(&cancelled[0], "one").await;
+    assert_eq!(header(&first, "idempotent-replayed"), "");
+    let first = accepted(first).await;
+    let again = retry(&cancelled[0], "\"one\"").await;
+    assert_eq!(header(&again, "idempotent-replayed"), "true");
+    assert_eq!(accepted(again).await["id"], first["id"]);
+    assert_ne!(accepted(retry(&cancelled[0], "two").await).await["id"], first["id"]);
+
+    assert_problem(retry(&cancelled[1], "one").await, 422, "idempotency_key_reused").await;
+    assert_problem(retry(&cancelled[1], "two words").await, 400, "malformed_request").await;
+    // The keys of submissions are others.
+    let submitted =
+        accepted(gateway.submission(FAST, TRIANGLE).header(KEY, "one").send().await.unwrap()).await;
+    assert_ne!(submitted["id"], first["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,11 +46,25 @@ async fn a_conversion_that_fails_meanwhile_has_its_own_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_response_to_a_conversion_depends_on_the_preference() {
+    let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1"), ("RATE_LIMIT_WINDOW", "3600")]);
+    for (path, query, status) in
+        [("/convert", "", 400), ("/v1/convert", REPACK, 200), ("/convert", REPACK, 429)]
+    {
+        let request = gateway.client.post(gateway.url(&format!("{path}?{query}"))).body(triangle());
+        let answer = request.header("cache-control", "no-cache").send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), header(&answer, "vary").as_str()), (status, "prefer"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_preferences_are_ignored() {
     let gateway = Gateway::start_cold(&[]);
     for prefer in ["wait=soon", "respond-later", ",;=\"", "wait=-1, return=minimal", "a=\"respond-async\""] {
         let answer = convert(&gateway, REPACK, triangle(), prefer).await;
         assert_eq!((answer.status().as_u16(), header(&answer, "preference-applied")), (200, String::new()));
+        // A cache must not give this response to a request that prefers another one.
+        assert_eq!(header(&answer, "vary"), "prefer");
     }
     let listed = gateway.json("/v1/jobs").await;
     assert_eq!(listed["jobs"], Value::Array(vec![]));

@@ -135,6 +135,19 @@ async fn parts_and_headers_of_a_result_can_be_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn head_knows_that_the_file_is_gone() {
+    let gateway = Gateway::start_cold(&[]);
+    let job = gateway.submit(REPACK, triangle()).await;
+    gateway.succeeded(&job).await;
+    let objects = objects_of_jobs(gateway.folder.path());
+    let result = objects.iter().find(|path| path.to_str().unwrap().contains(".result-")).unwrap();
+    std::fs::remove_file(result).unwrap();
+    let url = gateway.url(&below(&job, "result"));
+    assert_eq!(gateway.client.head(url).send().await.unwrap().status(), 410);
+    assert_problem(gateway.get(&below(&job, "result")).await, 410, "expired").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_cannot_be_converted_fails_its_job() {
     let gateway = Gateway::start(&[]);
     for (model, status, code) in [(CUT_OFF, 422, "import_failed"), (NO_MODEL, 415, "unknown_format")] {

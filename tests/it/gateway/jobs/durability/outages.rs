@@ -7,7 +7,7 @@ use redis::cmd;
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
-use super::super::{FAST, REPACK, assert_problem, path};
+use super::super::{FAST, REPACK, assert_problem, below, path};
 use super::check::ended_well;
 use super::cluster::submit_until_accepted;
 use super::{Cluster, Queue};
@@ -61,6 +61,27 @@ async fn a_redis_that_was_away_for_half_a_minute_costs_no_attempt() {
     assert_eq!(running["attempts"], 1, "{running}");
     assert_eq!(gateway.delete(path(&running)).await.status(), 204);
     ended_well(&cluster, &gateway, &jobs, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_model_is_received_while_redis_is_away() {
+    let mut cluster = Cluster::on_redis().await;
+    let gateway = cluster.gateway();
+    let job = gateway.submit(FAST, TRIANGLE).await;
+    let stored = cluster.objects("model").len();
+    redis(&mut cluster).kill();
+    gateway.until_says("/readyz", "redis is away", |ready| ready["checks"]["jobs"] != "ok").await;
+    for path in ["/v1/jobs", "/convert"] {
+        // The body never comes.
+        let mut raw = gateway.raw();
+        raw.send(format!(
+            "POST {path}?{FAST} HTTP/1.1\r\nHost: x\r\nPrefer: respond-async\r\nContent-Length: 100000\r\n\r\n"
+        ));
+        let answer = raw.answer().unwrap();
+        assert_eq!((answer.status, answer.problem().1.as_str()), (503, "jobs_unavailable"));
+    }
+    assert_problem(gateway.post(&below(&job, "retry")).await, 503, "jobs_unavailable").await;
+    assert_eq!(cluster.objects("model").len(), stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]
