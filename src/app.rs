@@ -149,12 +149,16 @@ pub async fn jobs(
     if let Some(redis) = &config.redis {
         let queue = RedisQueue::open(redis, limits, config.allow_volatile).await?;
         let redis = queue.redis().clone();
-        return Ok((jobs_in(Arc::new(queue)), Some(redis)));
+        let jobs = jobs_in(Arc::new(queue));
+        // A failure is repeated soon, by the maintenance of jobs.
+        let _ = jobs.count().await;
+        return Ok((jobs, Some(redis)));
     }
     let base = data_folder(engine);
     make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
-    let queue = SqliteQueue::open(&jobs_file(engine), limits)?;
-    Ok((jobs_in(Arc::new(queue)), None))
+    let jobs = jobs_in(Arc::new(SqliteQueue::open(&jobs_file(engine), limits)?));
+    let _ = jobs.count().await;
+    Ok((jobs, None))
 }
 
 /// Checks what keeps the jobs, as a server does at its start, and describes it. Makes nothing.

@@ -22,6 +22,14 @@ pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+/// Makes such a folder below one that must be there.
+pub fn make_private_below(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 /// Checks whether the folder could be made or written to; a full disk is no error. Leaves nothing behind, because a
 /// folder made by one user may be closed to the user that needs it later.
 pub fn try_folder(folder: &Path) -> io::Result<()> {

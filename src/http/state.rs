@@ -94,6 +94,8 @@ impl Gateway {
         let converter = Converter::new(executor, work, limits, Admission::new(1, 0));
         let (metrics, shutdown) = (Arc::new(Metrics::new().unwrap()), Shutdown::default());
         let storage = Storage::open(&stored, &folder.join("store")).unwrap();
+        // The start of a process makes it.
+        std::fs::create_dir_all(folder.join("store/jobs")).unwrap();
         let limits =
             Limits { jobs: 10, client_jobs: 10, bytes: 1 << 20, client_bytes: 1 << 20, ttl: config.jobs.ttl };
         let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());

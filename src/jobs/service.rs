@@ -351,11 +351,16 @@ impl Jobs {
         Ok(())
     }
 
-    /// Counts the jobs for [`Jobs::stats`].
-    pub(super) async fn count(&self) -> Result<(), QueueError> {
+    /// Counts the jobs for [`Jobs::stats`], and tells the store whether there are any: while there are none, it may begin
+    /// anew. A process counts once before it accepts or runs jobs.
+    pub async fn count(&self) -> Result<(), QueueError> {
         let stats = self.queue.stats().await?;
+        let is_new = stats.jobs.iter().all(|number| *number == 0);
         let counted = Counted { stats, at: Some(Instant::now()) };
         *lock(&self.counted) = counted;
+        if let Err(error) = self.storage.open_job_objects(is_new).await {
+            tracing::debug!(%error, "the objects of jobs are away");
+        }
         Ok(())
     }
 

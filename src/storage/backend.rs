@@ -35,9 +35,15 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Fails if a folder of the root is absent that must be there, since objects were stored below it: the disk may not
-    /// be mounted. A bucket has no folders, and fails by itself if it is absent.
-    fn check_folder(&self, _name: &'static str) -> Pending<'_, ()> {
+    /// Finds the folder of objects of jobs, unless this process has found it before; `make`: makes it if it is absent. Fails
+    /// if it is absent. A bucket has no folders, and fails by itself if it is absent.
+    fn open_jobs(&self, _make: bool) -> Pending<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Fails if the folder of objects of jobs is absent, or another than this process found at first: its disk may not be
+    /// mounted.
+    fn check_jobs(&self) -> Pending<'_, ()> {
         Box::pin(ready(Ok(())))
     }
 
@@ -54,8 +60,8 @@ pub trait Backend: Send + Sync {
     /// Stores a blob, or renews it if it is there in its full length.
     fn put_blob(&self, path: String, content: Blob) -> Pending<'_, Stored>;
 
-    /// Stores an object under a name of its own, so that it outlives a power failure once it is stored. The caller vouches
-    /// that nobody writes to its file any more.
+    /// Stores an object of a job under a name of its own, so that it outlives a power failure once it is stored. Fails as
+    /// [`Backend::check_jobs`] does. The caller vouches that nobody writes to its file any more.
     fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()>;
 
     /// Returns the blob at `path` after checking its length and hash. A backend that has to download a large one writes

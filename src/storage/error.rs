@@ -73,9 +73,9 @@ impl Error {
         Self { trouble: Trouble::NotOfStore, detail: format!("could not {what}: {error}") }
     }
 
-    /// The folder `name` of the store is absent, although objects were stored in it.
+    /// The folder `name` of the store is absent, or another than before, although objects were stored in it.
     pub fn gone(store: &str, name: &str) -> Self {
-        let detail = format!("{store} has no folder {name:?} any more; is its disk mounted?");
+        let detail = format!("{store} has no folder {name:?} any more, or another one; is its disk mounted?");
         Self { trouble: Trouble::Other, detail }
     }
 

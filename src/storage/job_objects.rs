@@ -18,7 +18,14 @@ use super::sweep::ABANDONED_AFTER;
 use crate::fs::blob::Blob;
 
 impl Storage {
-    /// Stores an object of a job. It outlives a power failure once this returns. Nobody may write to its file any more.
+    /// Finds the place of objects of jobs in the store, unless this process has found it before. `is_new`: there are no
+    /// jobs, so that an absent folder is made; otherwise it counts as away.
+    pub async fn open_job_objects(&self, is_new: bool) -> Result<(), Error> {
+        self.0.backend.open_jobs(is_new).await
+    }
+
+    /// Stores an object of a job, if the place of these objects was found and is still there. It outlives a power failure
+    /// once this returns. Nobody may write to its file any more.
     pub async fn put_job_object(&self, object: JobObject, content: Blob) -> Result<(), Error> {
         let work = async {
             self.0.backend.put_durable(Key::Job(object).path(), content).await?;
@@ -28,7 +35,7 @@ impl Storage {
     }
 
     /// Returns an object of a job, checked against its hash and length; `spool` as in [`Storage::fetch`]. `None`: it is
-    /// absent or damaged. If all objects of jobs are absent, that is an error: the store itself may be.
+    /// absent or damaged. If the place of these objects is absent, or is not the same any more, that is an error.
     pub async fn fetch_job_object(
         &self,
         object: JobObject,
@@ -40,7 +47,7 @@ impl Storage {
             match self.0.backend.fetch_blob(Key::Job(object).path(), *hash, length, spool).await? {
                 Fetched::Intact(content) => Ok((Outcome::Done, Some(content))),
                 Fetched::Absent => {
-                    self.0.backend.check_folder(JOBS).await?;
+                    self.0.backend.check_jobs().await?;
                     Ok((Outcome::Absent, None))
                 }
                 Fetched::Damaged => {
@@ -98,7 +105,7 @@ impl Storage {
         let work = async {
             let found = self.0.backend.get(Key::Job(object).path()).await?;
             if found.is_none() {
-                self.0.backend.check_folder(JOBS).await?;
+                self.0.backend.check_jobs().await?;
             }
             Ok((Outcome::found(found.is_some()), found.map(|document| document.content)))
         };

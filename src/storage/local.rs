@@ -16,11 +16,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::backend::{Backend, Fetched, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
 use super::error::Error;
-use super::keys::{Name, Object, age};
+use super::jobs_folder::JobsFolder;
+use super::keys::{JOBS, Name, Object, age};
 use super::read_cache::{ReadCache, Stamp};
 use crate::domain::Cancel;
 use crate::fs::blob::Blob;
-use crate::fs::open::{if_present, make_private};
+use crate::fs::open::{if_present, make_private, make_private_below};
 
 /// Blobs of up to this many bytes are returned in memory while [`MEMORY_PERMITS`] has permits.
 const MIDDLE: u64 = 2 << 20;
@@ -38,6 +39,7 @@ const MIN_FILES: u64 = 1000;
 pub struct Local {
     name: String,
     root: PathBuf,
+    jobs: Arc<JobsFolder>,
     cache: Arc<ReadCache>,
     /// Writes one document at a time: several would only wait for each other's lock of the folder.
     writing: Arc<Semaphore>,
@@ -56,6 +58,7 @@ impl Local {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             name,
+            jobs: Arc::new(JobsFolder::new(&root)),
             root,
             cache: Arc::default(),
             writing: Arc::new(Semaphore::new(1)),
@@ -82,10 +85,25 @@ impl Backend for Local {
         Some(&self.root)
     }
 
-    fn check_folder(&self, name: &'static str) -> Pending<'_, ()> {
+    fn open_jobs(&self, make: bool) -> Pending<'_, ()> {
         async move {
-            let found = self.blocking(move |root| if_present(fs::metadata(root.join(name)))).await?;
-            if found.is_some() { Ok(()) } else { Err(Error::gone(&self.name, name)) }
+            if self.jobs.is_open() {
+                return Ok(());
+            }
+            if make {
+                let jobs = Arc::clone(&self.jobs);
+                limit_time(&self.name, self.blocking(move |_| jobs.make())).await?;
+            }
+            limit_time(&self.name, self.check_jobs()).await
+        }
+        .boxed()
+    }
+
+    fn check_jobs(&self) -> Pending<'_, ()> {
+        async move {
+            let jobs = Arc::clone(&self.jobs);
+            let is_there = self.blocking(move |_| jobs.is_there()).await?;
+            if is_there { Ok(()) } else { Err(Error::gone(&self.name, JOBS)) }
         }
         .boxed()
     }
@@ -99,7 +117,26 @@ impl Backend for Local {
     }
 
     fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()> {
-        self.blocking(move |root| put_durable(&root.join(path), &content)).boxed()
+        async move {
+            let cancel = Cancel::default();
+            let _cancels_when_dropped = cancel.guard();
+            let jobs = Arc::clone(&self.jobs);
+            let put = move |root: &Path| {
+                if !jobs.is_there()? {
+                    return Ok(false);
+                }
+                let target = root.join(path);
+                put_durable(&target, &content)?;
+                if cancel.is_cancelled() {
+                    // Nobody will refer to it, and whoever removes the objects of its job may have done so already.
+                    fs::remove_file(&target)?;
+                }
+                // A disk that was mounted or unmounted meanwhile may have got the object or not.
+                jobs.is_there()
+            };
+            if self.blocking(put).await? { Ok(()) } else { Err(Error::gone(&self.name, JOBS)) }
+        }
+        .boxed()
     }
 
     fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, _: &'a Path) -> Pending<'a, Fetched> {
@@ -158,6 +195,7 @@ fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
     if renew(target, content.length()).unwrap_or(false) {
         return Ok(Stored::Present);
     }
+    make_private(target.parent().unwrap_or(target))?;
     let aside = put_aside(target, content)?;
     // A linked file has the age of the result, and the next sweep would remove an old one.
     let renewed = File::open(&aside).and_then(|file| file.set_modified(SystemTime::now()));
@@ -166,7 +204,6 @@ fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
 }
 
 fn put_aside(target: &Path, content: &Blob) -> io::Result<PathBuf> {
-    make_private(target.parent().unwrap_or(target))?;
     match content {
         Blob::Memory(content) => write_aside(target, |file| file.write_all(content)),
         // A link makes the result itself the stored file. Where links are impossible, as between two disks, the kernel
@@ -177,6 +214,7 @@ fn put_aside(target: &Path, content: &Blob) -> io::Result<PathBuf> {
 }
 
 fn put_durable(target: &Path, content: &Blob) -> io::Result<()> {
+    make_private_below(target.parent().unwrap_or(target))?;
     let aside = put_aside(target, content)?;
     let synced = File::open(&aside).and_then(|file| {
         // A linked file has the age of the upload; leftovers are found by their age.
@@ -238,7 +276,8 @@ fn link_aside(file: &File, target: &Path) -> io::Result<PathBuf> {
     create_aside(target, link).map(|(path, ())| path)
 }
 
-fn write_aside(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
+/// Writes a file beside the target, under the name that it returns.
+pub fn write_aside(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
     let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
     let (path, mut file) = create_aside(target, create)?;
     write(&mut file).inspect_err(|_| drop(fs::remove_file(&path)))?;

@@ -6,6 +6,7 @@
 //!   reports/<uuid v7>.json                   a report, with what it takes to send its result again
 //!   entries/<first 2 hex>/<identity>.json    an entry of the cache of a single process
 //!   jobs/<last 2 hex>/<uuid v7>.<what>       the model, the results and the reports of a job
+//!   jobs/.store                              in a folder: by its content, processes know `jobs/` again
 //!   check/<uuid>                             written, read and removed by a check
 //!   swept                                    when the command line swept the folder, and the bytes that were left
 //! ```
@@ -26,6 +27,7 @@ mod documents;
 mod error;
 mod health;
 mod job_objects;
+mod jobs_folder;
 mod keys;
 mod local;
 mod open;

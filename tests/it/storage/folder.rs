@@ -49,7 +49,12 @@ async fn objects_of_jobs_are_not_absent_while_their_folder_is_away() {
     let content = noise(3, 1000);
     let (hash, spool) = (blake3::hash(&content), backend.spool.path());
     let (model, other) = (JobObject::Model(Uuid::now_v7(), 0), JobObject::Result(Uuid::now_v7(), 1));
-    storage.put_job_object(model, Blob::Memory(content.into())).await.unwrap();
+    let put = async |object| storage.put_job_object(object, Blob::Memory(content.clone().into())).await;
+    // While there are jobs, an absent folder is away; only a new queue begins a new store.
+    assert!(put(model).await.is_err() && storage.open_job_objects(false).await.is_err());
+    assert!(!backend.path("jobs").exists());
+    storage.open_job_objects(true).await.unwrap();
+    put(model).await.unwrap();
     assert!(storage.fetch_job_object(model, &hash, 1000, spool).await.unwrap().is_some());
     assert!(storage.fetch_job_object(other, &hash, 1000, spool).await.unwrap().is_none());
     assert_eq!(storage.read_job_object(other).await.unwrap(), None);
@@ -57,10 +62,22 @@ async fn objects_of_jobs_are_not_absent_while_their_folder_is_away() {
     let (folder, away) = (backend.path("jobs"), backend.path("away"));
     fs::rename(&folder, &away).unwrap();
     let error = storage.fetch_job_object(model, &hash, 1000, spool).await.err().unwrap();
-    assert!(error.detail.ends_with("has no folder \"jobs\" any more; is its disk mounted?"), "{error}");
+    assert!(
+        error.detail.ends_with("has no folder \"jobs\" any more, or another one; is its disk mounted?"),
+        "{error}"
+    );
     assert!(storage.read_job_object(other).await.is_err() && storage.trouble().is_some());
+    assert!(put(other).await.is_err());
+    assert!(!folder.exists(), "an object that cannot be stored makes no folder");
+    // Another process has begun a new store.
+    let another = backend.open();
+    another.open_job_objects(true).await.unwrap();
+    assert!(put(other).await.is_err() && storage.fetch_job_object(model, &hash, 1000, spool).await.is_err());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is stored in it");
+    fs::remove_dir_all(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
     assert!(storage.fetch_job_object(model, &hash, 1000, spool).await.unwrap().is_some());
+    put(other).await.unwrap();
     assert_eq!(storage.trouble(), None);
 }
 

@@ -140,7 +140,9 @@ fn data_dir(folder: &tempfile::TempDir) -> (&'static str, &str) {
 
 /// The objects of jobs in a folder of data.
 fn objects_of_jobs(data: &Path) -> Vec<PathBuf> {
-    files_below(&data.join("store/jobs"))
+    // The marker of the folder belongs to no job.
+    let found = files_below(&data.join("store/jobs")).into_iter();
+    found.filter(|path| !path.ends_with(".store")).collect()
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! Redis or the store is away, silent, or full.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::cmd;
 use reqwest::StatusCode;
@@ -13,7 +13,7 @@ use super::cluster::submit_until_accepted;
 use super::{Cluster, Queue};
 use crate::gateway::engine::motion;
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, LONG, TRIANGLE, until};
+use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE, scrape, until};
 use crate::mounts::Mounted;
 use crate::storage::server::Server;
 
@@ -104,24 +104,38 @@ async fn a_full_redis_refuses_jobs_and_ends_those_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_wait_for_a_store_that_is_away() {
     let cluster = Cluster::on_sqlite().await;
-    let gateway = cluster.gateway();
-    let job = gateway.submit(&cluster.with_webhook(FAST), TRIANGLE).await;
+    let (gateway, worker) = (cluster.gateway(), cluster.worker());
+    let mut jobs = vec![gateway.submit(SLOW, motion()).await];
+    let held = worker.hold().await;
+    for _ in 0..2 {
+        jobs.push(gateway.submit(FAST, TRIANGLE).await);
+    }
     let (store, away) = (cluster.data().join("store"), cluster.data().join("away"));
-    let worker = cluster.start("worker", &[("WORKERS", "1")]);
-    worker.wait_for("the engine is warm");
-    // The worker may have converted it before the store went away; then the next one waits.
     fs::rename(&store, &away).unwrap();
     let refused = gateway.submission(REPACK, triangle()).send().await.unwrap();
-    let accepted = refused.status() == StatusCode::ACCEPTED;
-    assert!(accepted || refused.status() == StatusCode::SERVICE_UNAVAILABLE, "{}", refused.status());
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    if store.exists() {
-        // A process has made a new, empty folder.
-        fs::rename(&store, cluster.data().join("empty")).unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(held);
+    // The running one ends, and cannot store its result; then the others find no model.
+    let given_back = "meshgate_job_attempts_total{outcome=\"store_unavailable\"} ";
+    let began = Instant::now();
+    loop {
+        let metrics = scrape(&worker).await;
+        let number = metrics.lines().find_map(|line| line.strip_prefix(given_back)?.parse::<u32>().ok());
+        if number.unwrap_or_default() >= 2 {
+            break;
+        }
+        assert!(began.elapsed() < LONG, "no attempt ends because of the store");
+        tokio::time::sleep(PAUSE).await;
     }
-    fs::rename(&away, &store).unwrap();
-    let job = gateway.succeeded(&job).await;
-    assert_eq!(job["attempts"], 1, "{job}");
+    assert!(!store.join("jobs").exists(), "a process has made a new place for objects of jobs");
+    // Checks of the store may make the rest of it anew at any time.
+    fs::create_dir_all(&store).unwrap();
+    fs::rename(away.join("jobs"), store.join("jobs")).unwrap();
+    for job in &jobs {
+        let job = gateway.succeeded(job).await;
+        assert_eq!(job["attempts"], 1, "{job}");
+        assert!(!gateway.result(&job).await.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
