@@ -225,6 +225,7 @@ async fn small_parts_of_job_objects_are_read_without_the_rest() {
     let content = noise(7, 400_000);
     let object = JobObject::Result(Uuid::now_v7(), 1);
     for storage in [backend.open(), folder.open()] {
+        storage.open_job_objects(true).await.unwrap();
         storage.put_job_object(object, source(&content)).await.unwrap();
         for (part, length, is_read) in [
             (0..1, 400_000, true),

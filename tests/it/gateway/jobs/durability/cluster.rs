@@ -102,7 +102,7 @@ impl Cluster {
     pub fn objects_without(&self, jobs: &[Value]) -> usize {
         let ids: Vec<&str> = jobs.iter().map(|job| job["id"].as_str().unwrap()).collect();
         let is_known = |path: &PathBuf| ids.iter().any(|id| path.to_string_lossy().contains(id));
-        objects_of_jobs(self.data()).iter().filter(|path| !is_known(path)).count()
+        objects_of_jobs(self.data()).iter().filter(|path| !is_known(path) && !is_unfinished(path)).count()
     }
 
     /// Lets one job run, so that Redis knows all scripts and a trap meets only the command itself.
@@ -112,10 +112,12 @@ impl Cluster {
         assert_eq!(gateway.delete(path(&job)).await.status(), 204);
     }
 
-    /// Everything that is stored for jobs, and the folders of conversions.
+    /// Everything that is stored for jobs, and the folders of conversions. Files that a killed process had begun to write
+    /// are no objects; the store removes them by their age.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let folders = conversions_below(&self.data().join("work"));
-        objects_of_jobs(self.data()).into_iter().chain(folders).collect()
+        let objects = objects_of_jobs(self.data()).into_iter().filter(|path| !is_unfinished(path));
+        objects.chain(folders).collect()
     }
 
     /// The query that submits this conversion with a webhook.
@@ -124,6 +126,10 @@ impl Cluster {
         let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
         format!("{query}&webhook_url={url}")
     }
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.to_string_lossy().contains('#')
 }
 
 /// Submits a conversion as a client that repeats its request, with the same key, until it is accepted.
