@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use uuid::Uuid;
 
+use super::aside::write_aside;
 use super::keys::JOBS;
-use super::local::write_aside;
 use crate::fs::open::{if_present, make_private};
 
 /// The name of the marker. Its content is random, and the same for the life of the folder.

@@ -1,9 +1,8 @@
 //! The backend that keeps objects in a folder on this machine. It is our own instead of the library's `LocalFileSystem`,
 //! which can neither store a file by linking it nor renew one.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use rustix::fs::{AtFlags, CWD};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::aside::{link_aside, write_aside};
 use super::backend::{Backend, Fetched, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
 use super::error::Error;
 use super::jobs_folder::JobsFolder;
@@ -251,37 +250,6 @@ fn put(target: &Path, content: &[u8]) -> io::Result<()> {
 /// Gives a file that was written aside its name, unless `before` failed; removes it after a failure.
 fn rename(aside: &Path, target: &Path, before: io::Result<()>) -> io::Result<()> {
     before.and_then(|()| fs::rename(aside, target)).inspect_err(|_| drop(fs::remove_file(aside)))
-}
-
-/// Creates a file beside the target under the first free name. The first name is taken while another task stores the
-/// same object, or after one was killed doing so. [`Name`] knows these names.
-fn create_aside<T>(target: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
-    for number in 1u32.. {
-        let mut name = target.as_os_str().to_owned();
-        name.push(format!("#{number}"));
-        let path = PathBuf::from(name);
-        match create(&path) {
-            Ok(created) => return Ok((path, created)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
-/// Links the open file itself: its name may have been removed or replaced.
-fn link_aside(file: &File, target: &Path) -> io::Result<PathBuf> {
-    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let link = |path: &Path| Ok(rustix::fs::linkat(CWD, &open, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
-    create_aside(target, link).map(|(path, ())| path)
-}
-
-/// Writes a file beside the target, under the name that it returns.
-pub fn write_aside(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
-    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
-    let (path, mut file) = create_aside(target, create)?;
-    write(&mut file).inspect_err(|_| drop(fs::remove_file(&path)))?;
-    Ok(path)
 }
 
 fn get(path: &Path) -> io::Result<StoredDocument> {

@@ -19,6 +19,7 @@
 //! An unreachable store is an [`Error`], and [`Storage::trouble`] returns it until the store works again; a missing object
 //! is `None`. Neither may fail a conversion.
 
+mod aside;
 mod backend;
 mod blobs;
 mod bucket;

@@ -101,10 +101,17 @@ class Jobs:
     ask: Callable[..., Answer]
 
     def submit(self, target: str, model: bytes) -> str:
-        """The path of a new job for an OBJ."""
-        answer = self.ask(f"/v1/jobs?output_format={target}&filename=a.obj", model)
-        assert answer.status == 202, answer
-        return answer.header("location")
+        """The path of a new job for an OBJ. Repeats the request while Redis is away, as clients do.
+
+        A service that has just been started may not have found Redis yet.
+        """
+
+        def accepted() -> Answer | None:
+            answer = self.ask(f"/v1/jobs?output_format={target}&filename=a.obj", model)
+            assert answer.status in (202, 503), answer
+            return answer if answer.status == 202 else None
+
+        return until("the job is accepted", accepted).header("location")
 
     def state(self, path: str) -> str:
         """The state of a job; empty while the service cannot tell it."""

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use uuid::Uuid;
 
-use super::job_id;
+use super::job_id::job_id;
 use super::print::aside;
 use super::server::ServerArgs;
 use crate::cli::failure::{FAILED, Failure};

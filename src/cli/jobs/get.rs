@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 use super::destination::{Destination, Saved};
-use super::job_id;
+use super::job_id::job_id;
 use super::retry::patiently;
 use super::server::ServerArgs;
 use crate::cli::failure::Failure;

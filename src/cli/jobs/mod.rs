@@ -19,6 +19,7 @@ mod download;
 mod error;
 mod follow;
 mod get;
+mod job_id;
 mod list;
 mod print;
 mod retry;
@@ -33,7 +34,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
-use uuid::Uuid;
 
 use super::failure::{Failure, INTERRUPTED};
 use super::progress::Progress;
@@ -83,11 +83,6 @@ async fn until_interrupted(command: &Command, progress: &Progress) -> Result<Exi
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
-}
-
-/// Parses the ID of a job.
-fn job_id(text: &str) -> Result<Uuid, String> {
-    text.parse().map_err(|_| format!("{text} is not the ID of a job"))
 }
 
 async fn execute(command: &Command, progress: &Progress) -> Result<ExitCode, Failure> {

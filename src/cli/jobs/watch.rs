@@ -9,7 +9,7 @@ use super::api::Api;
 use super::destination::{Destination, Saved};
 use super::document::Document;
 use super::follow::follow;
-use super::job_id;
+use super::job_id::job_id;
 use super::print::{self, Style, aside};
 use super::server::ServerArgs;
 use crate::cli::failure::{FAILED, Failure};
