@@ -145,20 +145,19 @@ pub async fn jobs(
     spool: &Path,
 ) -> Result<(Jobs, Option<Redis>), String> {
     let limits = job_limits(config);
-    let jobs_in = |queue: Arc<dyn Queue>| Jobs::new(queue, storage.clone(), spool.to_owned(), limits);
-    if let Some(redis) = &config.redis {
+    let (queue, redis): (Arc<dyn Queue>, _) = if let Some(redis) = &config.redis {
         let queue = RedisQueue::open(redis, limits, config.allow_volatile).await?;
         let redis = queue.redis().clone();
-        let jobs = jobs_in(Arc::new(queue));
-        // A failure is repeated soon, by the maintenance of jobs.
-        let _ = jobs.count().await;
-        return Ok((jobs, Some(redis)));
-    }
-    let base = data_folder(engine);
-    make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
-    let jobs = jobs_in(Arc::new(SqliteQueue::open(&jobs_file(engine), limits)?));
+        (Arc::new(queue), Some(redis))
+    } else {
+        let base = data_folder(engine);
+        make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
+        (Arc::new(SqliteQueue::open(&jobs_file(engine), limits)?), None)
+    };
+    let jobs = Jobs::new(queue, storage.clone(), spool.to_owned(), limits);
+    // The maintenance of jobs repeats it soon, also after a failure.
     let _ = jobs.count().await;
-    Ok((jobs, None))
+    Ok((jobs, redis))
 }
 
 /// Checks what keeps the jobs, as a server does at its start, and describes it. Makes nothing.

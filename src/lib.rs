@@ -2,6 +2,7 @@
 
 mod app;
 pub mod cache;
+mod causes;
 pub mod cli;
 pub mod config;
 pub mod context;

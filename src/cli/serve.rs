@@ -39,7 +39,7 @@ async fn serve(setup: Setup) -> Result<Ended, Failure> {
     let probes = ProbeListeners::start(&gateway).await?;
     let mut background = Background::start(&gateway, &setup.config);
     if setup.config.server.workers == 0 {
-        tracing::info!(queue = gateway.jobs.queue().name(), "no engine runs here; jobs wait for workers");
+        tracing::info!("no engine runs here; jobs wait for workers");
     }
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, process.shutdown.clone()).await;

@@ -44,7 +44,7 @@ async fn work(setup: Setup) -> Result<Ended, Failure> {
     let mut probes = ProbeListeners::start(&gateway).await?;
     probes.serve(listener, http::router(Arc::clone(&gateway)), &gateway);
     let mut background = Background::start(&gateway, &setup.config);
-    tracing::info!(queue = gateway.jobs.queue().name(), "this worker takes jobs");
+    tracing::info!("this worker takes jobs");
     // Returns after the signal, once the last job has ended or was given back.
     background.finish_jobs(&process.shutdown).await;
     probes.stop().await;

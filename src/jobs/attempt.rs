@@ -8,7 +8,6 @@
 //!
 //! Dropping a conversion kills its child.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -263,11 +262,8 @@ async fn upload(
         blob => {
             let folder = folder.clone();
             let copy = move || -> io::Result<_> {
-                let (path, mut copy) = folder.upload(number)?;
-                match blob {
-                    Blob::Memory(bytes) => fs::write(&path, bytes)?,
-                    Blob::File(mut file, _) => drop(io::copy(&mut file, &mut copy)?),
-                }
+                let (path, _) = folder.upload(number)?;
+                blob.copy_to(&path)?;
                 Ok(UploadContent::File(path))
             };
             blocking(move |_| copy().map_err(|error| ConversionError::io("copy the model", &error))).await?

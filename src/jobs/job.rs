@@ -241,6 +241,26 @@ impl JobSpec {
     }
 }
 
+#[cfg(test)]
+impl JobSpec {
+    /// A job without files, for tests.
+    pub fn sample(client: Client) -> Self {
+        Self {
+            client,
+            priority: Priority::Normal,
+            input: Vec::new(),
+            main: None,
+            target: Format::Glb,
+            options: Options::default(),
+            bypass_cache: false,
+            webhook_url: None,
+            request_id: "a request".to_owned(),
+            trace_parent: None,
+            retry_of: None,
+        }
+    }
+}
+
 impl GiveBack {
     /// Whether the attempt counts.
     pub const fn counts(self) -> bool {
@@ -349,19 +369,7 @@ mod tests {
             hash: blake3::hash(b"model"),
             bytes,
         };
-        JobSpec {
-            client: Client::Local,
-            priority: Priority::Normal,
-            input: files.iter().map(file).collect(),
-            main: None,
-            target: Format::Glb,
-            options: Options::default(),
-            bypass_cache: false,
-            webhook_url: None,
-            request_id: String::new(),
-            trace_parent: None,
-            retry_of: None,
-        }
+        JobSpec { input: files.iter().map(file).collect(), ..JobSpec::sample(Client::Local) }
     }
 
     #[test]

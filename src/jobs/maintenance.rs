@@ -25,6 +25,7 @@ pub async fn maintain(jobs: Jobs) {
     tokio::join!(
         sweep(&jobs, &removed),
         remove_objects(&jobs, to_remove),
+        remove_unrecorded(&jobs),
         remove_abandoned_objects(&jobs),
         count(&jobs),
     );
@@ -75,6 +76,16 @@ async fn remove_objects(jobs: &Jobs, mut to_remove: mpsc::UnboundedReceiver<Remo
     }
 }
 
+/// Removes the models of jobs that turn out not to be recorded.
+async fn remove_unrecorded(jobs: &Jobs) {
+    loop {
+        if let Err(error) = jobs.remove_unrecorded().await {
+            tracing::debug!(%error, "nobody knows yet whether a job was recorded");
+        }
+        sleep(EVERY).await;
+    }
+}
+
 /// Removes objects that have no record.
 async fn remove_abandoned_objects(jobs: &Jobs) {
     // The start has more urgent work.
@@ -94,9 +105,6 @@ async fn count(jobs: &Jobs) {
     loop {
         if let Err(error) = timeout(COUNTED_WITHIN, jobs.count()).await.unwrap_or(Ok(())) {
             tracing::debug!(%error, "jobs could not be counted");
-        }
-        if let Err(error) = jobs.remove_unrecorded().await {
-            tracing::debug!(%error, "nobody knows yet whether a job was recorded");
         }
         sleep(EVERY).await;
     }

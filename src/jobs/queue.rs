@@ -244,6 +244,17 @@ pub enum End {
     Cancelled,
 }
 
+impl End {
+    /// The state that the worker reports.
+    pub const fn state(&self) -> State {
+        match self {
+            End::Succeeded(_) => State::Succeeded,
+            End::Failed(_) => State::Failed,
+            End::Cancelled => State::Cancelled,
+        }
+    }
+}
+
 /// What a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {

@@ -1,6 +1,6 @@
 //! What HTTP may do with jobs: submit, find, wait, cancel, retry, remove, and read results.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +57,7 @@ pub struct Jobs {
     longest_life: Duration,
     counted: Arc<Mutex<Counted>>,
     /// Jobs whose submission had no answer, and when: nobody knows whether they are recorded.
-    unanswered: Arc<Mutex<Vec<(Instant, Removed)>>>,
+    unanswered: Arc<Mutex<VecDeque<(Instant, Removed)>>>,
     dead: Arc<AtomicU64>,
 }
 
@@ -327,28 +327,30 @@ impl Jobs {
     }
 
     /// Removes the models of jobs whose submission had no answer, and that turn out not to be recorded. A client repeats
-    /// such a request, so that they would fill the store while the queue is away.
+    /// such a request, so that they would fill the store while the queue is away. Must not run twice at a time.
     pub(super) async fn remove_unrecorded(&self) -> Result<(), QueueError> {
-        let ripe: Vec<Removed> = {
-            let mut unanswered = lock(&self.unanswered);
-            let (ripe, rest) =
-                unanswered.drain(..).partition(|(since, _)| since.elapsed() >= ANSWERED_WITHIN);
-            *unanswered = rest;
-            Vec::into_iter(ripe).map(|(_, removed)| removed).collect()
-        };
-        for (number, removed) in ripe.iter().enumerate() {
-            match self.queue.job(removed.id).await {
+        while let Some(unanswered) = self.oldest_unanswered() {
+            match self.queue.job(unanswered.id).await {
                 Ok(Some(_)) => {}
-                Ok(None) => self.remove_objects(removed.clone()).await,
+                Ok(None) => self.remove_objects(unanswered).await,
                 Err(error) => {
-                    let now = Instant::now();
-                    lock(&self.unanswered)
-                        .extend(ripe[number..].iter().map(|removed| (now, removed.clone())));
+                    // While the queue is away, its answer would tell nothing.
+                    if let Some((since, _)) = lock(&self.unanswered).front_mut() {
+                        *since = Instant::now();
+                    }
                     return Err(error);
                 }
             }
+            lock(&self.unanswered).pop_front();
         }
         Ok(())
+    }
+
+    /// The oldest submission without an answer, once it is old enough.
+    fn oldest_unanswered(&self) -> Option<Removed> {
+        let unanswered = lock(&self.unanswered);
+        let (since, removed) = unanswered.front()?;
+        (since.elapsed() >= ANSWERED_WITHIN).then(|| removed.clone())
     }
 
     /// Counts the jobs for [`Jobs::stats`], and tells the store whether there are any: while there are none, it may begin
@@ -356,8 +358,7 @@ impl Jobs {
     pub async fn count(&self) -> Result<(), QueueError> {
         let stats = self.queue.stats().await?;
         let is_new = stats.jobs.iter().all(|number| *number == 0);
-        let counted = Counted { stats, at: Some(Instant::now()) };
-        *lock(&self.counted) = counted;
+        *lock(&self.counted) = Counted { stats, at: Some(Instant::now()) };
         if let Err(error) = self.storage.open_job_objects(is_new).await {
             tracing::debug!(%error, "the objects of jobs are away");
         }
@@ -404,7 +405,7 @@ impl Jobs {
         match &submission {
             Ok(Submission::New(_)) => {}
             Ok(Submission::Replayed(_) | Submission::Refused(_)) => self.remove_objects(unused).await,
-            Err(_) => lock(&self.unanswered).push((Instant::now(), unused)),
+            Err(_) => lock(&self.unanswered).push_back((Instant::now(), unused)),
         }
         Ok(submission?)
     }

@@ -1,7 +1,5 @@
 //! Sends one webhook, to an address that is allowed.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +13,7 @@ use url::Url;
 use super::address::{AddressError, AddressPolicy};
 use super::check;
 use super::signature::Signer;
+use crate::causes;
 use crate::config;
 use crate::domain::ConversionError;
 
@@ -86,7 +85,7 @@ impl Client {
             .http1_only()
             .pool_max_idle_per_host(0)
             .build()
-            .map_err(|error| format!("webhooks cannot be sent: {}", root_cause(&error)))?;
+            .map_err(|error| format!("webhooks cannot be sent: {}", causes::innermost(&error)))?;
         Ok(Self { http, addresses, signer: Signer::new(&config.secrets), timeout: TIMEOUT })
     }
 
@@ -123,10 +122,10 @@ impl Client {
 
 impl SendError {
     fn from_reqwest(error: &reqwest::Error) -> Self {
-        if let Some(address) = find::<AddressError>(error) {
+        if let Some(address) = causes::find::<AddressError>(error) {
             return SendError::Address(*address);
         }
-        match find::<rustls::Error>(error) {
+        match causes::find::<rustls::Error>(error) {
             Some(rustls::Error::InvalidCertificate(_)) => SendError::Certificate,
             Some(_) => SendError::Tls,
             None if error.is_connect() => SendError::Connect,
@@ -167,34 +166,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
 }
 
-/// Finds an error of this type among the causes.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = cause(error);
-    }
-    None
-}
-
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(inner) = cause(last) {
-        last = inner;
-    }
-    last.to_string()
-}
-
-/// The cause of an error. An I/O error that wraps another one does not call that its source.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,16 +185,6 @@ mod tests {
             assert_eq!(of(without), None, "{without}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn errors_are_found_within_others() {
-        let tls = || rustls::Error::HandshakeNotComplete;
-        let nested = io::Error::other(io::Error::other(tls()));
-        assert_eq!(find::<rustls::Error>(&nested), Some(&tls()));
-        assert_eq!(root_cause(&nested), tls().to_string());
-        let plain = io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_eq!(find::<rustls::Error>(&plain), None);
     }
 
     #[test]

@@ -21,23 +21,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Client, Format, Options};
-    use crate::jobs::{Job, JobSpec, Priority, State, Timestamp};
+    use crate::domain::Client;
+    use crate::jobs::{Job, JobSpec, State, Timestamp};
 
     fn delivery(state: State) -> Delivery {
-        let spec = JobSpec {
-            client: Client::Local,
-            priority: Priority::Normal,
-            input: vec![],
-            main: None,
-            target: Format::Glb,
-            options: Options::default(),
-            bypass_cache: false,
-            webhook_url: None,
-            request_id: "a request".to_owned(),
-            trace_parent: None,
-            retry_of: None,
-        };
+        let spec = JobSpec::sample(Client::Local);
         let job = Job {
             id: Uuid::from_u128(7),
             spec,

@@ -14,7 +14,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::document::{Document, Problem};
-use super::error::{ApiError, Refusal, root_cause};
+use super::error::{ApiError, Refusal};
+use crate::causes;
 use crate::cli::failure::Failure;
 use crate::jobs::State;
 
@@ -73,7 +74,9 @@ impl Api {
             .referer(false)
             .connect_timeout(CONNECT_WITHIN)
             .build()
-            .map_err(|error| Failure::Failed(format!("could not set up HTTPS: {}", root_cause(&error))))?;
+            .map_err(|error| {
+                Failure::Failed(format!("could not set up HTTPS: {}", causes::innermost(&error)))
+            })?;
         Ok(Self { http, base, has_key })
     }
 

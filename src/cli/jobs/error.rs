@@ -1,12 +1,11 @@
 //! Why a call failed, in one sentence that says what to do.
 
-use std::error::Error;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use crate::causes;
 use crate::cli::failure::Failure;
 
 /// Why a call failed.
@@ -46,10 +45,10 @@ pub struct Refusal {
 impl ApiError {
     /// The error of a request to `server` without a response, or of its response's body.
     pub fn from_reqwest(error: &reqwest::Error, server: &str) -> Self {
-        if let Some(local) = find::<LocalError>(error) {
+        if let Some(local) = causes::find::<LocalError>(error) {
             return ApiError::Local(local.clone());
         }
-        let (server, cause) = (server.to_owned(), root_cause(error));
+        let (server, cause) = (server.to_owned(), causes::innermost(error));
         if error.is_connect() {
             ApiError::Unreachable { server, cause }
         } else {
@@ -104,37 +103,10 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// Finds an error of this type among the causes.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = cause(error);
-    }
-    None
-}
-
-/// The text of the innermost cause.
-pub fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(inner) = cause(last) {
-        last = inner;
-    }
-    last.to_string()
-}
-
-/// The cause of an error. An I/O error that wraps another one does not call that its source.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn refusal(status: u16, code: &str) -> Refusal {
@@ -182,7 +154,7 @@ mod tests {
     #[test]
     fn local_errors_are_found_within_others() {
         let nested = io::Error::other(io::Error::other(LocalError("could not read a.glb".to_owned())));
-        assert_eq!(find::<LocalError>(&nested).unwrap().0, "could not read a.glb");
-        assert_eq!(root_cause(&nested), "could not read a.glb");
+        assert_eq!(causes::find::<LocalError>(&nested).unwrap().0, "could not read a.glb");
+        assert_eq!(causes::innermost(&nested), "could not read a.glb");
     }
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::api::{Api, Polled};
 use super::document::{Change, Document};
 use super::error::ApiError;
+use super::retry::PATIENCE;
 use super::sse::Parser;
 use crate::cli::progress::Bar;
 use crate::jobs::{GiveBack, Progress, State};
@@ -29,9 +30,6 @@ const MAX_STREAMS: u32 = 3;
 
 /// Longest silence of a stream: the server sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-
-/// How long the server may be away.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Pause before the next question, after a stream that broke off, or to a server that does not answer or wait.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ const PAUSES: [Duration; 5] = [
 ];
 
 /// How long a server is waited for that is away, or refuses for the moment.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Longest `Retry-After` that is waited for: the default window of rate limits.
 const LONGEST: Duration = Duration::from_mins(1);

@@ -54,9 +54,8 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::domain::{Format, Options};
     use crate::http::middleware::KeyName;
-    use crate::jobs::{JobSpec, NewJob, Priority, Submission};
+    use crate::jobs::{JobSpec, NewJob, Submission};
     use crate::rate_limit::MemoryLimiter;
 
     #[tokio::test]
@@ -75,19 +74,7 @@ mod tests {
         for name in ["a", "b"] {
             assert_eq!(look(name).await, Err(ErrorCode::Expired));
         }
-        let spec = JobSpec {
-            client: Client::Key("a".into()),
-            priority: Priority::Normal,
-            input: Vec::new(),
-            main: None,
-            target: Format::Glb,
-            options: Options::default(),
-            bypass_cache: false,
-            webhook_url: None,
-            request_id: "1".to_owned(),
-            trace_parent: None,
-            retry_of: None,
-        };
+        let spec = JobSpec::sample(Client::Key("a".into()));
         let submitted = gateway.jobs.queue().submit(NewJob { id, spec, idempotency: None }).await;
         assert!(matches!(submitted, Ok(Submission::New(_))));
         assert_eq!(look("a").await, Ok(id));

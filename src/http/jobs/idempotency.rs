@@ -227,19 +227,7 @@ mod tests {
 
     #[test]
     fn each_part_of_a_request_changes_its_fingerprint() {
-        let spec = JobSpec {
-            client: Client::Local,
-            priority: Priority::Normal,
-            input: Vec::new(),
-            main: None,
-            target: Format::Glb,
-            options: Options::default(),
-            bypass_cache: false,
-            webhook_url: None,
-            request_id: "1".to_owned(),
-            trace_parent: None,
-            retry_of: None,
-        };
+        let spec = JobSpec::sample(Client::Local);
         let file = |name: &str, content: &[u8]| Upload {
             name: name.to_owned(),
             bytes: content.len() as u64,

@@ -153,13 +153,13 @@ impl Queue for RedisQueue {
 
     fn finish(&self, id: Uuid, token: u64, end: End) -> Pending<'_, bool> {
         async move {
-            let (state, content) = match &end {
-                End::Succeeded(result) => (State::Succeeded, to_json(result)?),
-                End::Failed(error) => (State::Failed, to_json(error)?),
-                End::Cancelled => (State::Cancelled, String::new()),
+            let content = match &end {
+                End::Succeeded(result) => to_json(result)?,
+                End::Failed(error) => to_json(error)?,
+                End::Cancelled => String::new(),
             };
             let mut script = scripts::FINISH.key(PREFIX);
-            script.arg(id.to_string()).arg(token).arg(state.word()).arg(content).arg(self.ttl());
+            script.arg(id.to_string()).arg(token).arg(end.state().word()).arg(content).arg(self.ttl());
             self.run_script(script).await
         }
         .boxed()
@@ -168,15 +168,8 @@ impl Queue for RedisQueue {
     fn give_back(&self, id: Uuid, token: u64, reason: GiveBack) -> Pending<'_, bool> {
         async move {
             let pause = reason.is_paused().then(|| millis(self.times.retry_pause).to_string());
-            let final_error = match reason {
-                GiveBack::OutOfMemory => to_json(&errors::out_of_memory())?,
-                GiveBack::EngineLost => to_json(&errors::engine_lost())?,
-                GiveBack::DiskFull => to_json(&errors::disk_full())?,
-                GiveBack::WorkerLost => to_json(&errors::workers_lost("%d"))?,
-                GiveBack::Stopping | GiveBack::EngineUnavailable | GiveBack::StoreUnavailable => {
-                    String::new()
-                }
-            };
+            // The script puts the number of lost workers for `%d`.
+            let final_error = errors::of_last(reason, "%d").map(|error| to_json(&error)).transpose()?;
             let mut script = scripts::GIVE_BACK.key(PREFIX);
             script
                 .arg(id.to_string())
@@ -185,7 +178,7 @@ impl Queue for RedisQueue {
                 .arg(reason.counts())
                 .arg(pause.unwrap_or_default())
                 .arg(self.ttl())
-                .arg(final_error);
+                .arg(final_error.unwrap_or_default());
             self.run_script(script).await
         }
         .boxed()

@@ -73,29 +73,20 @@ impl Step<'_> {
     }
 
     pub fn finish(&mut self, id: Uuid, token: u64, end: End) -> rusqlite::Result<bool> {
-        let finished = match &end {
-            End::Succeeded(_) => State::Succeeded,
-            End::Failed(_) => State::Failed,
-            End::Cancelled => State::Cancelled,
-        };
+        let finished = end.state();
         let Some(mut record) = self.held(id, token)? else {
             // Its worker may have done so already, and not got the answer.
             let before = "SELECT 1 FROM jobs WHERE id = ?1 AND token = ?2 AND finished = ?3";
             return self.sql.prepare_cached(before)?.exists(params![id, token, finished]);
         };
         let job = &mut record.job;
-        let state = match end {
-            _ if job.cancel_requested => State::Cancelled,
-            End::Succeeded(result) => {
-                job.result = Some(result);
-                State::Succeeded
-            }
-            End::Failed(error) => {
-                job.error = Some(error);
-                State::Failed
-            }
-            End::Cancelled => State::Cancelled,
-        };
+        let end = if job.cancel_requested { End::Cancelled } else { end };
+        let state = end.state();
+        match end {
+            End::Succeeded(result) => job.result = Some(result),
+            End::Failed(error) => job.error = Some(error),
+            End::Cancelled => {}
+        }
         self.end(&mut record, state)?;
         execute(self.sql, "UPDATE jobs SET finished = ?2 WHERE seq = ?1", params![record.seq, finished])?;
         Ok(true)
@@ -236,12 +227,7 @@ impl Step<'_> {
 /// Returns the error of a running job that is not to be tried again.
 fn last_error(record: &Record, reason: GiveBack) -> Option<ConversionError> {
     let job = &record.job;
-    let is_last = reason.counts() && job.attempts >= MAX_ATTEMPTS;
-    match reason {
-        GiveBack::OutOfMemory if is_last || job.memory_factor > 1 => Some(errors::out_of_memory()),
-        GiveBack::EngineLost if is_last => Some(errors::engine_lost()),
-        GiveBack::DiskFull if is_last => Some(errors::disk_full()),
-        GiveBack::WorkerLost if is_last => Some(errors::workers_lost(record.workers_lost)),
-        _ => None,
-    }
+    let has_had_more_memory = reason == GiveBack::OutOfMemory && job.memory_factor > 1;
+    let is_last = job.attempts >= MAX_ATTEMPTS || has_had_more_memory;
+    errors::of_last(reason, record.workers_lost).filter(|_| is_last)
 }

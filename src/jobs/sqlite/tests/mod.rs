@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::SqliteQueue;
 use super::clock::Clock;
 use super::step::Spans;
-use crate::domain::{Client, Format, Options};
-use crate::jobs::job::{InputFile, Job, JobSpec, Priority};
+use crate::domain::Client;
+use crate::jobs::job::{InputFile, Job, JobSpec};
 use crate::jobs::queue::{Claim, Limits, NewJob, Queue, Submission};
 
 const LIMITS: Limits = Limits {
@@ -46,17 +46,9 @@ fn open_at(path: &Path, boot: &str, now: fn() -> u64) -> SqliteQueue {
 
 fn new_job(client: &str) -> NewJob {
     let spec = JobSpec {
-        client: Client::Key(client.into()),
-        priority: Priority::Normal,
         input: vec![InputFile { name: "a.obj".to_owned(), hash: blake3::hash(b"a"), bytes: 10 }],
-        main: None,
-        target: Format::Glb,
-        options: Options::default(),
-        bypass_cache: false,
         webhook_url: Some("https://example.com/hook".parse().unwrap()),
-        request_id: "a request".to_owned(),
-        trace_parent: None,
-        retry_of: None,
+        ..JobSpec::sample(Client::Key(client.into()))
     };
     NewJob { id: Uuid::now_v7(), spec, idempotency: None }
 }
