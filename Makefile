@@ -114,7 +114,7 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 	fi
 
 .PHONY: chaos
-chaos: setup ## Kill a random process each second while 500 jobs run, on each queue (takes minutes)
+chaos: setup ## Kill a random process each second while jobs run, on each queue (takes minutes)
 	cargo test --locked --test it durability::random:: -- --ignored --nocapture
 
 .PHONY: bench

@@ -5,7 +5,8 @@ use std::time::Duration;
 use meshgate::cache::ResultInfo;
 use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
 use meshgate::jobs::{
-    DeliveryAttempt, InputFile, JobResult, JobSpec, NewJob, NextAttempt, Priority, Progress, Timestamp,
+    DeliveryAttempt, GiveBack, InputFile, JobResult, JobSpec, NewJob, NextAttempt, Priority, Progress,
+    Timestamp,
 };
 use url::Url;
 use uuid::Uuid;
@@ -16,6 +17,16 @@ pub const JOB_BYTES: u64 = 10_000;
 /// The next attempt to deliver a webhook: due at once, and after the end of every test.
 pub const AT_ONCE: NextAttempt = NextAttempt::After(Duration::ZERO);
 pub const LATER: NextAttempt = NextAttempt::After(Duration::from_hours(1));
+
+/// Why workers give jobs back.
+pub const REASONS: [GiveBack; 6] = [
+    GiveBack::Stopping,
+    GiveBack::EngineUnavailable,
+    GiveBack::EngineLost,
+    GiveBack::StoreUnavailable,
+    GiveBack::DiskFull,
+    GiveBack::OutOfMemory,
+];
 
 /// Progress that a worker may report.
 pub const PROGRESS: Progress = Progress { stage: Stage::Packing, fraction: Some(0.5) };

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
+use url::form_urlencoded::byte_serialize;
 
 use super::raw::Problem;
 use super::{Gateway, LONG};
@@ -100,6 +101,12 @@ impl Gateway {
         assert_eq!(answer.status(), 200);
         answer.bytes().await.unwrap().into()
     }
+}
+
+/// The query that submits this conversion with a webhook to `url`.
+fn with_webhook(query: &str, url: &str) -> String {
+    let url: String = byte_serialize(url.as_bytes()).collect();
+    format!("{query}&webhook_url={url}")
 }
 
 /// The job in the response to a submission or a cancellation.

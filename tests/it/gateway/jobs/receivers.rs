@@ -5,9 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use url::form_urlencoded::byte_serialize;
-
-use super::{REPACK, accepted};
+use super::{REPACK, accepted, with_webhook};
 use crate::busy_engine;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, until};
@@ -50,8 +48,7 @@ async fn accepts_only_what_is_signed(name: &str, program: &Path) {
     let gateway = Gateway::start_cold(&[("WEBHOOK_SECRET", SECRET), ("WEBHOOK_ALLOW", "127.0.0.1")]);
     let forged = gateway.client.post(&here).header("webhook-id", "a").body("{}").send().await.unwrap();
     assert_eq!(forged.status(), 401);
-    let url: String = byte_serialize(here.as_bytes()).collect();
-    let query = format!("{REPACK}&webhook_url={url}");
+    let query = with_webhook(REPACK, &here);
     let job = accepted(gateway.submission(&query, triangle()).send().await.unwrap()).await;
     let line = lines.next().expect("a line for the webhook").unwrap();
     assert!(line.ends_with(&format!("job.succeeded {}", job["id"].as_str().unwrap())), "{line}");

@@ -7,10 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Response;
 use serde_json::Value;
-use url::form_urlencoded::byte_serialize;
 
 use super::events::{check, follow};
-use super::{FAST, REPACK, accepted, assert_problem, below, path};
+use super::{FAST, REPACK, accepted, assert_problem, below, path, with_webhook};
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE};
 use crate::webhooks::receiver::{Receiver, Reply};
@@ -20,14 +19,8 @@ const SECRET: (&str, &str) = ("WEBHOOK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAA
 
 const HERE: &str = "127.0.0.1";
 
-/// A query with this webhook.
-fn calling(query: &str, url: &str) -> String {
-    let url: String = byte_serialize(url.as_bytes()).collect();
-    format!("{query}&webhook_url={url}")
-}
-
 async fn submit(gateway: &Gateway, url: &str) -> Response {
-    gateway.submission(&calling(REPACK, url), triangle()).send().await.unwrap()
+    gateway.submission(&with_webhook(REPACK, url), triangle()).send().await.unwrap()
 }
 
 /// Waits until this many attempts to deliver the webhook are recorded; returns them.
@@ -97,7 +90,7 @@ async fn a_webhook_is_sent_again_on_request() {
     let receiver = Receiver::start(&[Reply::Status(204, "")]).await;
     // Without an engine, the first job does not end.
     let gateway = Gateway::start_cold(&[SECRET, ("WEBHOOK_ALLOW", HERE), ("BLENDER_PYTHON", "/bin/false")]);
-    let unfinished = gateway.submit(&calling(FAST, &receiver.url(HERE)), TRIANGLE).await;
+    let unfinished = gateway.submit(&with_webhook(FAST, &receiver.url(HERE)), TRIANGLE).await;
     assert_eq!(unfinished["links"]["redeliver"], Value::Null);
     let redeliver = async |job: &Value| gateway.post(&below(job, "webhook/redeliver")).await;
     assert_problem(redeliver(&unfinished).await, 409, "wrong_job_state").await;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::CLIENTS;
+use crate::jobs::samples::REASONS;
 
 /// `brief`: through the handle whose leases and pauses end with the step.
 #[derive(Debug, Clone)]
@@ -70,14 +71,7 @@ fn how() -> impl Strategy<Value = How> {
 }
 
 fn reason() -> impl Strategy<Value = GiveBack> {
-    select(vec![
-        GiveBack::Stopping,
-        GiveBack::EngineUnavailable,
-        GiveBack::EngineLost,
-        GiveBack::StoreUnavailable,
-        GiveBack::DiskFull,
-        GiveBack::OutOfMemory,
-    ])
+    select(REASONS.to_vec())
 }
 
 fn next() -> impl Strategy<Value = NextAttempt> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use meshgate::jobs::{End, GiveBack, Hold, State};
+use meshgate::jobs::{End, Hold, State};
 
 use crate::jobs::check::{check_is_lost, record};
-use crate::jobs::samples::{PROGRESS, failure, result_of, spec_of};
+use crate::jobs::samples::{PROGRESS, REASONS, failure, result_of, spec_of};
 use crate::jobs::side::{LIMITS, Side};
 use crate::jobs::steps::{finish, give_back, position, submit, succeed, sweep_until, take, take_this};
 
@@ -76,14 +76,7 @@ async fn a_job_to_be_cancelled_is_cancelled_when_its_lease_is_lost(side: impl Si
 
 async fn a_job_to_be_cancelled_is_never_queued_again(side: impl Side) {
     let queue = side.open().await;
-    for reason in [
-        GiveBack::Stopping,
-        GiveBack::EngineUnavailable,
-        GiveBack::EngineLost,
-        GiveBack::StoreUnavailable,
-        GiveBack::DiskFull,
-        GiveBack::OutOfMemory,
-    ] {
+    for reason in REASONS {
         let id = submit(&queue, spec_of("a")).await.id;
         let claim = take_this(&queue, id).await;
         queue.cancel(id).await.unwrap().unwrap();

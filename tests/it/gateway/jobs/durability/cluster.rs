@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::super::{FAST, REPACK, objects_of_jobs, path};
+use super::super::{FAST, REPACK, objects_of_jobs, path, with_webhook};
 use crate::busy_engine::conversions_below;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG, TRIANGLE};
@@ -58,7 +58,12 @@ impl Cluster {
 
     /// Starts a worker with one slot, and waits until its engine is warm.
     pub fn worker(&self) -> Gateway {
-        let worker = self.start("worker", &[("WORKERS", "1")]);
+        self.worker_with(&[])
+    }
+
+    /// The same with further variables.
+    pub fn worker_with(&self, more: &[(&str, &str)]) -> Gateway {
+        let worker = self.start("worker", &[&[("WORKERS", "1")], more].concat());
         worker.wait_for("the engine is warm");
         worker
     }
@@ -122,9 +127,7 @@ impl Cluster {
 
     /// The query that submits this conversion with a webhook.
     pub fn with_webhook(&self, query: &str) -> String {
-        let url = self.receiver.url("127.0.0.1");
-        let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
-        format!("{query}&webhook_url={url}")
+        with_webhook(query, &self.receiver.url("127.0.0.1"))
     }
 }
 

@@ -7,7 +7,7 @@ use redis::cmd;
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
-use super::super::{FAST, REPACK, assert_problem, below, path};
+use super::super::{FAST, REPACK, SLOW, assert_problem, below, path};
 use super::check::ended_well;
 use super::cluster::submit_until_accepted;
 use super::{Cluster, Queue};
@@ -16,8 +16,6 @@ use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE, scrape, until};
 use crate::mounts::Mounted;
 use crate::storage::server::Server;
-
-const SLOW: &str = "output_format=glb&filename=a.bvh";
 
 /// Longer than a lease and the pauses of those that reconnect.
 const LONGER_THAN_A_LEASE: Duration = Duration::from_secs(15);
@@ -152,10 +150,8 @@ async fn a_silent_bucket_costs_no_attempt() {
         ("AWS_ACCESS_KEY_ID", "id"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
     ];
-    let with = |workers| [&store[..], &[("WORKERS", workers)]].concat();
-    let gateway = cluster.start("serve", &with("0"));
-    let worker = cluster.start("worker", &with("1"));
-    worker.wait_for("the engine is warm");
+    let gateway = cluster.start("serve", &[&store[..], &[("WORKERS", "0")]].concat());
+    let worker = cluster.worker_with(&store);
     let jobs = [gateway.submit(SLOW, motion()).await, gateway.submit(FAST, TRIANGLE).await];
     worker.child().await;
     server.signal(Signal::STOP);

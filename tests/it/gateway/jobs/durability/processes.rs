@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rustix::process::Signal;
 
-use super::super::{FAST, below, path};
+use super::super::{FAST, SLOW, below, path};
 use super::Cluster;
 use super::check::ended_well;
 use super::cluster::{kill, submit_until_accepted};
@@ -22,8 +22,6 @@ suite! {
         a_rolling_restart_loses_nothing
     }
 }
-
-const SLOW: &str = "output_format=glb&filename=a.bvh";
 
 async fn a_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing(cluster: Cluster) {
     let (gateway, stopped) = (cluster.gateway(), cluster.worker());

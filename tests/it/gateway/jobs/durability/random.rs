@@ -40,8 +40,7 @@ async fn no_job_of_many_is_lost_on_redis() {
 }
 
 /// Submits jobs from a client that repeats its requests, and kills a process each second meanwhile, and after that, until
-/// there were as many kills: a gateway, a worker, a zygote or a child, or Redis. A job may lose three workers; that is its
-/// end, which the client repeats.
+/// there were as many kills: a gateway, a worker, a zygote or a child, or Redis.
 async fn kill_at_random(mut cluster: Cluster, jobs: usize, kills: usize) {
     let (mut gateway, mut workers) = (cluster.gateway(), [cluster.worker(), cluster.worker()]);
     let (mut accepted, mut killed) = (Vec::new(), 0);

@@ -1,6 +1,6 @@
 //! A process is killed at every step of a job.
 
-use super::super::FAST;
+use super::super::{FAST, SLOW};
 use super::check::ended_well;
 use super::cluster::{kill, submit_until_accepted};
 use super::trap::Moment;
@@ -91,7 +91,7 @@ async fn finish(cluster: &Cluster, gateway: &Gateway, abandoned: usize) {
 
 async fn killed_during_the_conversion(cluster: Cluster) {
     let (gateway, mut worker) = (cluster.gateway(), cluster.worker());
-    let job = gateway.submit(&cluster.with_webhook("output_format=glb&filename=a.bvh"), motion()).await;
+    let job = gateway.submit(&cluster.with_webhook(SLOW), motion()).await;
     let child = worker.child().await;
     kill(&mut worker);
     until("its child is gone", || !alive(child));
@@ -103,7 +103,7 @@ async fn killed_during_the_conversion(cluster: Cluster) {
 async fn a_lost_child_or_zygote_costs_no_job(cluster: Cluster) {
     let (gateway, worker) = (cluster.gateway(), cluster.worker());
     for lose_zygote in [false, true] {
-        let job = gateway.submit("output_format=glb&filename=a.bvh", motion()).await;
+        let job = gateway.submit(SLOW, motion()).await;
         let child = worker.child().await;
         let lost = if lose_zygote { worker.zygotes() } else { vec![child] };
         for pid in lost {
