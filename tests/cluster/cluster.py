@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from event_stream import EventStream
 from kit import ROOT, Answer, ask, run, triangle, until
 
 CHART = str(ROOT / "charts/meshgate")
@@ -96,6 +97,10 @@ class Release:
     def ask(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """A request through the ingress."""
         return ask(INGRESS_PORT, path, body, Host=self.host, **headers)
+
+    def follow(self, path: str, **headers: str) -> EventStream:
+        """The events of a job, through the ingress."""
+        return EventStream(INGRESS_PORT, path, Host=self.host, **headers)
 
     def convert(self, target: str, body: bytes, name: str, **headers: str) -> Answer:
         return self.ask(f"/convert?output_format={target}&filename={name}", body, **headers)

@@ -3,7 +3,6 @@
 import base64
 import concurrent.futures
 import functools
-import http.client
 import io
 import itertools
 import json
@@ -246,23 +245,6 @@ def test_killed_services_restart(production, port, service):
 @pytest.fixture(scope="module")
 def jobs(port) -> Jobs:
     return Jobs(functools.partial(ask, port))
-
-
-def test_nginx_passes_events_of_jobs_at_once(jobs, port):
-    path = jobs.submit("fbx", grid(350) + f"# {next(numbers)}\n".encode())
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", f"{path}/events", headers={"Accept-Encoding": "gzip"})
-        stream = connection.getresponse()
-        assert stream.headers["content-type"] == "text/event-stream" and not stream.headers["content-encoding"]
-        # The first event comes while the job has not ended yet.
-        assert stream.readline().startswith((b"event:", b"id:", b"data:", b":"))
-        assert jobs.state(path) in ("queued", "running")
-        events = stream.read().decode()
-    finally:
-        connection.close()
-    assert "event: end" in events and '"state":"succeeded"' in events, events[-2000:]
-    assert b"Kaydara FBX" in jobs.result(path)[:32]
 
 
 def test_jobs_survive_killed_servers_and_a_killed_redis(production, jobs, port):
