@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Requests of this process go first: jobs use idle slots, and while requests wait, their share (`JOBS_SHARE`). Among the
-//! jobs of a client, the same holds for those of requests to other processes ([`Turns`]).
+//! jobs of a client, the same holds for those of requests to other processes (`Turns`).
 
 use std::sync::Arc;
 use std::time::Duration;
