@@ -70,6 +70,31 @@ impl Bench {
         .into())
     }
 
+    /// A small conversion in a request: to a gateway and a worker of one slot over one Redis, and to a server with one slot,
+    /// alternately.
+    pub async fn job_requests(&self) -> Result<Row> {
+        let (folder, redis) = (tempfile::tempdir_in(&self.disk)?, self.lasting_redis()?);
+        let data = folder.path().to_string_lossy().into_owned();
+        let shared = [("DATA_DIR", data.as_str()), ("JOBS_REDIS_URL", &redis.address)];
+        let one_slot = [("WORKERS", "1")];
+        let gateway = gateway_alone(self, &shared)?;
+        let _worker = Server::start_as(self, "worker", &[&shared[..], &one_slot].concat(), &[WARM])?;
+        let alone = Server::start(self, &one_slot)?;
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for number in 0..SINGLE {
+            for (server, times) in [(&gateway, &mut with), (&alone, &mut without)] {
+                let request = server.client.post(server.url(&format!("/convert?{CONVERT}")));
+                let began = Instant::now();
+                let answer = request.body(distinct(number)).send().await?.error_for_status()?;
+                answer.bytes().await?;
+                times.push(began.elapsed());
+            }
+        }
+        let what =
+            "a small conversion in a request: by a gateway and a worker / by a server, ms that it adds";
+        Ok(Row::adds(what, median(&mut with), median(&mut without), 15.0))
+    }
+
     /// Distinct small conversions by four clients in requests, and the same number as jobs, alternately.
     pub async fn job_throughput(&self) -> Result<Row> {
         let server = Arc::new(Server::start(self, &NO_LIMITS)?);

@@ -21,9 +21,8 @@ use crate::redis::{self, Redis};
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
-/// The error of a conversion that needs Blender, in a process that never starts it.
-const NO_ENGINE: &str =
-    "this gateway runs no engine; submit a job with POST /v1/jobs, or add the header Prefer: respond-async";
+/// The error of a conversion that needs Blender, in a process that never starts it. Its requests become jobs instead.
+const NO_ENGINE: &str = "this gateway runs no engine; submit a job with POST /v1/jobs";
 
 /// Builds the converter of this process, with `workers` slots of Blender, of which jobs may hold `job_share` while
 /// requests wait. Blender starts with the first conversion that needs it; without slots, never.

@@ -1,4 +1,4 @@
-//! `meshgate serve`: the HTTP gateway. It also runs jobs beside requests, unless `WORKERS` is 0.
+//! `meshgate serve`: the HTTP gateway. It also runs jobs beside requests; if `WORKERS` is 0, other processes run both.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ async fn serve(setup: Setup) -> Result<Ended, Failure> {
     let probes = ProbeListeners::start(&gateway).await?;
     let mut background = Background::start(&gateway, &setup.config);
     if setup.config.server.workers == 0 {
-        tracing::info!("no engine runs here; jobs wait for workers");
+        tracing::info!("no engine runs here; conversions wait for workers");
     }
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, process.shutdown.clone()).await;

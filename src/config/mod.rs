@@ -79,7 +79,7 @@ pub struct Server {
     pub metrics: Option<SocketAddr>,
     /// Conversions at a time; 0: this process runs none.
     pub workers: usize,
-    /// Conversions that may be queued.
+    /// Conversions that may be queued; without workers, requests that may wait for other processes.
     pub queue_limit: usize,
     /// Time limit of one conversion. A request's time in the queue counts; waiting of jobs does not.
     pub timeout: Duration,
@@ -212,16 +212,25 @@ impl Server {
         if max_uploads_size.is_some_and(|all| all / 2 < max_file_size) {
             reader.mistake("MAX_UPLOADS_SIZE must be at least 2 × MAX_FILE_SIZE");
         }
+        let queue_limit = reader.given(&settings::QUEUE_LIMIT);
+        let timeout = reader.read(&settings::CONVERSION_TIMEOUT);
+        let read_timeout = reader.read(&settings::READ_TIMEOUT);
+        let max_connections: usize = reader.read(&settings::MAX_CONNECTIONS);
+        let usual_queue = match workers {
+            // Each holds a connection, and some are left for other requests.
+            0 => (max_connections / 2).max(1),
+            workers => QUEUED_PER_WORKER * workers,
+        };
         Server {
             bind,
             metrics,
             workers,
-            queue_limit: reader.given(&settings::QUEUE_LIMIT).unwrap_or(QUEUED_PER_WORKER * workers),
-            timeout: reader.read(&settings::CONVERSION_TIMEOUT),
+            queue_limit: queue_limit.unwrap_or(usual_queue),
+            timeout,
             max_file_size,
             max_uploads_size: max_uploads_size.unwrap_or(max_file_size.saturating_mul(UPLOADS_AT_ONCE)),
-            read_timeout: reader.read(&settings::READ_TIMEOUT),
-            max_connections: reader.read(&settings::MAX_CONNECTIONS),
+            read_timeout,
+            max_connections,
             shutdown_delay: reader.read(&settings::SHUTDOWN_DELAY),
             shutdown_grace: reader.read(&settings::SHUTDOWN_GRACE),
         }

@@ -177,13 +177,13 @@ settings! {
         alias: "GUNICORN_WORKERS",
         takes: "a number from 0 to 256",
         default: Value("2"),
-        help: "conversions at a time; 0 is none, for a gateway whose jobs are run by `meshgate worker`",
+        help: "conversions at a time; 0 is none, for a gateway whose requests and jobs are run by `meshgate worker`",
         parse: |value| values::number(value, 0..=256),
     }
     QUEUE_LIMIT: usize {
         takes: "a number from 0 to 100000",
         default: Unset("4 × WORKERS"),
-        help: "queue length; more get 503",
+        help: "queue length; more get 503. If WORKERS is 0, requests that run at other processes or wait for them: half of MAX_CONNECTIONS unless set",
         parse: |value| values::number(value, 0..=100_000),
     }
     CONVERSION_TIMEOUT: Duration {

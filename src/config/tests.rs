@@ -239,7 +239,8 @@ fn overlapping_bind_and_metrics_addresses_are_refused() {
 fn zero_workers_are_none() {
     for name in ["WORKERS", "GUNICORN_WORKERS"] {
         let server = load(&[(name, "0")]).server;
-        assert_eq!((server.workers, server.queue_limit), (0, 0));
+        assert_eq!((server.workers, server.queue_limit), (0, server.max_connections / 2));
+        assert_eq!(load(&[(name, "0"), ("QUEUE_LIMIT", "7")]).server.queue_limit, 7);
     }
     assert_eq!(wrong(&[("WORKERS", "-1")]), ["WORKERS takes a number from 0 to 256, not \"-1\""]);
 }

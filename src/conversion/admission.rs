@@ -4,6 +4,8 @@
 //! two places more. So no client keeps others out of the queue, and a client that is alone may fill it. The engine's
 //! slots decide which conversion runs next. Jobs wait in a queue of their own, whose worker takes few at a time; here they
 //! only count for the expected wait.
+//!
+//! Where conversions run in other processes, requests have places while they wait for their jobs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -54,7 +56,7 @@ pub struct QueuePlace {
 }
 
 impl Admission {
-    /// `workers` may run, and at most `waiting` may wait.
+    /// `workers` may run, and at most `waiting` may wait. Without workers, `waiting` includes what other processes run.
     pub fn new(workers: usize, waiting: usize) -> Self {
         Self { workers, capacity: workers.saturating_add(waiting), queue: Arc::default() }
     }
@@ -114,15 +116,23 @@ impl Admission {
 
     pub fn refusal(&self) -> ConversionError {
         let waiting = self.capacity.saturating_sub(self.workers);
-        let detail = format!("queue full: {} running, {waiting} waiting", self.workers);
+        let detail = match self.workers {
+            0 => format!("queue full: {waiting} running or waiting"),
+            workers => format!("queue full: {workers} running, {waiting} waiting"),
+        };
         ConversionError::new(ErrorCode::QueueFull, detail)
     }
 
-    /// Returns the expected time until all conversions inside have ended, between a second and an hour.
+    /// Returns the expected time until all conversions inside have ended, between a second and an hour. Without workers,
+    /// nobody knows how many run at a time, so it is the time until one has ended.
     pub fn retry_after(&self) -> Duration {
         let queue = lock(&self.queue);
         let average = queue.average.unwrap_or_default().as_secs_f64();
-        let seconds = average * (queue.inside + queue.jobs) as f64 / self.workers.max(1) as f64;
+        let rounds = match self.workers {
+            0 => 1.0,
+            workers => (queue.inside + queue.jobs) as f64 / workers as f64,
+        };
+        let seconds = average * rounds;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
@@ -288,6 +298,19 @@ mod tests {
         let _place = enter(&admission, "a").unwrap();
         assert!(!admission.is_full());
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn without_workers_the_limit_counts_what_other_processes_run() {
+        let admission = Admission::new(0, 2);
+        let inside: Vec<QueuePlace> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
+        inside[0].work();
+        let refusal = enter(&admission, "a").unwrap_err();
+        assert_eq!(refusal.detail, "queue full: 2 running or waiting");
+        lock(&admission.queue).record_duration(Duration::from_secs(10));
+        assert_eq!(admission.retry_after(), Duration::from_secs(10));
+        // A client with two fewer takes over the one that waits.
+        assert!(enter(&admission, "b").is_ok() && is_taken_over(&inside[1]) && !is_taken_over(&inside[0]));
     }
 
     #[test]

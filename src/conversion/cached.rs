@@ -181,6 +181,11 @@ impl ResultCache {
         made || self.entry(identity).await.is_some()
     }
 
+    /// Returns what is stored for a conversion: a result, or a failure.
+    pub(super) async fn stored(&self, identity: Hash) -> Option<Result<ResultHandle, ConversionError>> {
+        self.entry(identity).await.map(found)
+    }
+
     /// Bytes of the indexed results; if other processes share the index, of everything in the store.
     pub fn bytes(&self) -> u64 {
         let bytes = |index: &Arc<dyn Index>| index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes());
@@ -361,6 +366,19 @@ impl ResultCache {
         let (disposition, media_type) = (info.content_disposition(), info.media_type());
         let url = self.0.storage.presigned(&info.hash, &disposition, media_type, URL_LIFETIME);
         url.await.ok().flatten()
+    }
+
+    /// Returns a URL as [`ResultCache::url`] does, if this very result is cached.
+    pub(super) async fn url_if_cached(&self, identity: Hash, info: &cache::ResultInfo) -> Option<Url> {
+        match self.entry(identity).await? {
+            Entry::Result(cached) if cached.hash == info.hash => self.url(&cached).await,
+            _ => None,
+        }
+    }
+
+    /// Keeps the report of a conversion of another process in memory: that process may still be storing it.
+    pub fn keep_report(&self, id: Uuid, report: Arc<Report>, owner: Option<Arc<str>>) {
+        self.0.reports.keep_as(id, report, owner);
     }
 
     /// Returns the report of a conversion of any process, if it exists, has not expired and belongs to this owner.

@@ -8,11 +8,14 @@ use tracing::Instrument;
 use super::admission::Admission;
 use super::blocking::blocking;
 use super::finished::FinishedConversion;
+use super::lane;
 use super::pipeline::{OnStage, Pipeline, Prepared, Spec};
 use super::reading::ReadPool;
 use super::record::Observed;
 use super::timeout::within;
-use crate::domain::{Client, ConversionError, ErrorCode, Purpose};
+use super::upload::Upload;
+use crate::context::Context;
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Purpose};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};
 use crate::fs::names;
@@ -56,10 +59,34 @@ impl Converter {
         &self.work
     }
 
-    /// How many conversions wait for a slot of the engine. Before it runs, all that were admitted wait.
+    /// How many conversions wait for a slot of the engine. Before it runs, all that were admitted wait; if other processes
+    /// run conversions, none do: those are jobs, and counted as such.
     pub fn waiting(&self, engine: &Status) -> usize {
-        let running = engine.running.as_ref();
-        running.map_or_else(|| self.admission.inside(), |running| running.stats.waiting)
+        match &engine.running {
+            Some(running) => running.stats.waiting,
+            None if self.executor.runs_elsewhere() => 0,
+            None => self.admission.inside(),
+        }
+    }
+
+    /// Whether a conversion of these uploads certainly needs no Blender. Reads what is needed to tell.
+    pub(super) async fn needs_no_engine(
+        &self,
+        uploads: &[Upload],
+        target: Format,
+        options: &Options,
+        client: &Client,
+    ) -> bool {
+        let may_be_native = |upload: &Upload| lane::may_be_native_by_name(&upload.name, target, options);
+        if !uploads.iter().all(may_be_native) {
+            return false;
+        }
+        let Ok(files) = uploads.iter().map(Upload::to_intake_file).collect::<Result<Vec<_>, _>>() else {
+            return false;
+        };
+        let options = options.clone();
+        let look = move |context: &Context| Ok(lane::is_native(&files, target, &options, &context.cancel));
+        self.reading.run(client, look).await.unwrap_or(false)
     }
 
     /// The versions of the engine that results depend on, if known.

@@ -25,6 +25,12 @@ impl Reports {
     /// Keeps a report and returns its ID. Drops the oldest reports above the limits.
     pub fn keep(&self, report: Arc<Report>, owner: Option<Arc<str>>) -> Uuid {
         let id = Uuid::now_v7();
+        self.keep_as(id, report, owner);
+        id
+    }
+
+    /// Keeps a report that has an ID already.
+    pub fn keep_as(&self, id: Uuid, report: Arc<Report>, owner: Option<Arc<str>>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += report.size();
         kept.reports.push_back((id, owner, report));
@@ -32,7 +38,6 @@ impl Reports {
             let Some((_, _, oldest)) = kept.reports.pop_front() else { break };
             kept.bytes -= oldest.size();
         }
-        id
     }
 
     /// Returns the report with this ID, if it belongs to this owner.
@@ -81,6 +86,13 @@ mod tests {
         let ids: Vec<Uuid> = (0..30).map(|_| reports.keep(Arc::new(large.clone()), None)).collect();
         assert!(reports.get(ids[14], None).is_none() && reports.get(ids[15], None).is_some());
         assert!(reports.0.lock().unwrap().bytes <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_report_of_another_process_keeps_its_id() {
+        let (reports, id) = (Reports::default(), Uuid::now_v7());
+        reports.keep_as(id, Arc::new(report(7)), None);
+        assert_eq!(reports.get(id, None).unwrap().input.bytes, 7);
     }
 
     #[test]

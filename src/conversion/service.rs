@@ -18,12 +18,12 @@ use super::artifact::Artifact;
 use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
 use super::converter::Converter;
 use super::finished::FinishedConversion;
+use super::lane;
 use super::pipeline::{Prepared, Spec};
 use super::record::Record;
 use super::timeout::within;
 use super::upload::Upload;
 use crate::cache::{self, IdentityInputs, identity};
-use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Purpose, Report, Stage};
 use crate::executor::workdir::ConversionFolder;
@@ -31,7 +31,7 @@ use crate::fs::blob::Blob;
 use crate::intake::Source;
 use crate::metrics::Metrics;
 use crate::storage::{Hash, Url};
-use crate::{repack, telemetry};
+use crate::telemetry;
 
 /// Retry delay after the engine did not start.
 const RETRY_ENGINE: Duration = Duration::from_secs(5);
@@ -115,6 +115,16 @@ pub enum Content {
     Elsewhere(Url),
     /// The client has it already.
     Unchanged,
+}
+
+impl Request {
+    /// The uploaded files; none if the model is on this machine.
+    pub fn uploads(&self) -> &[Upload] {
+        match &self.input {
+            Input::Uploads(uploads) => uploads,
+            Input::Local(_) => &[],
+        }
+    }
 }
 
 impl Converted {
@@ -209,6 +219,35 @@ impl Service {
         self.clone().run(Arc::new(request), None, timeout, on_stage).await
     }
 
+    /// Whether conversions that need Blender run in other processes, as jobs.
+    pub fn runs_elsewhere(&self) -> bool {
+        self.converter.executor().runs_elsewhere()
+    }
+
+    /// Whether a conversion of uploads is for other processes: this one never runs the engine, and may need it.
+    pub async fn is_for_others(&self, request: &Request) -> bool {
+        let Request { target, options, client, .. } = request;
+        self.runs_elsewhere()
+            && !self.converter.needs_no_engine(request.uploads(), *target, options, client).await
+    }
+
+    /// Returns a stored result, or a stored failure, without converting; `None` if there is none.
+    pub async fn find(&self, request: &Request) -> Option<Response> {
+        let identity = self.identity(request).filter(|_| !request.bypass_cache)?;
+        let result = match self.cache.stored(identity).await? {
+            Ok(found) => Ok(self.open(request, Some(identity), found).await?),
+            Err(error) => Err(error),
+        };
+        self.metrics.cached(CacheStatus::Hit.word());
+        Some(Response { cache_status: CacheStatus::Hit, result })
+    }
+
+    /// Returns a URL at which the client can fetch this result of another process from the bucket, if it is cached and the
+    /// operator allows that. `identity`: that of the conversion.
+    pub async fn url_if_cached(&self, identity: Hash, info: &cache::ResultInfo) -> Option<Url> {
+        self.cache.url_if_cached(identity, info).await
+    }
+
     /// Whether a request can be answered without a conversion.
     pub async fn has_result(&self, request: &Request) -> bool {
         match self.identity(request).filter(|_| !request.bypass_cache) {
@@ -217,25 +256,23 @@ impl Service {
         }
     }
 
-    /// Refuses a conversion that cannot run now, because the queue is full or the engine does not run. `named` is the
-    /// model's format as far as its name tells. Models that may be repacked are not refused.
+    /// Whether a conversion may turn out to need no engine. `named` is the model's format as far as its name tells.
+    pub fn may_need_no_engine(&self, named: Option<Format>, target: Format, options: &Options) -> bool {
+        lane::may_be_native(named, target, options)
+    }
+
+    /// Refuses a conversion that needs the engine and cannot run now, because the queue is full or the engine does not run.
+    /// If conversions run in other processes, only their queue of jobs tells the latter.
     ///
     /// # Errors
     /// `queue_full`, `engine_unavailable`.
-    pub fn check_capacity(
-        &self,
-        client: &Client,
-        named: Option<Format>,
-        target: Format,
-        options: &Options,
-    ) -> Result<(), ConversionError> {
-        let may_be = |format: Format| named.is_none_or(|named| named == format);
-        if TABLE.iter().any(|info| may_be(info.format) && repack::can(info.format, target, options)) {
-            return Ok(());
-        }
+    pub fn check_capacity(&self, client: &Client) -> Result<(), ConversionError> {
         let admission = self.converter.admission();
         if !admission.has_room_for(client) {
             return Err(admission.refusal());
+        }
+        if self.runs_elsewhere() {
+            return Ok(());
         }
         self.converter.executor().outage().map_or(Ok(()), Err)
     }
@@ -283,7 +320,7 @@ impl Service {
     }
 
     /// The identity of a conversion of uploads, if known.
-    fn identity(&self, request: &Request) -> Option<Hash> {
+    pub fn identity(&self, request: &Request) -> Option<Hash> {
         let Input::Uploads(uploads) = &request.input else { return None };
         if !self.cache.is_on() {
             return None;

@@ -35,6 +35,11 @@ pub trait Executor: Send + Sync {
 
     fn status(&self) -> Status;
 
+    /// Whether conversions that need Blender run in other processes, so that this executor refuses them for ever.
+    fn runs_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Whether the engine has the memory for a conversion with this multiple of the usual memory limit.
     fn has_memory_for(&self, _memory_factor: u32) -> bool {
         false

@@ -1,7 +1,7 @@
 //! Runs the conversions that need Blender, and keeps their work folders.
 //!
 //! The conversion path calls [`Executor`]. `local` implements it with Blender processes on this machine; `none` refuses
-//! everything, for gateways whose conversions run in other processes.
+//! everything, for gateways whose conversions run in other processes, as jobs.
 
 mod interface;
 pub mod local;

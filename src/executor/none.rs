@@ -1,4 +1,4 @@
-//! The executor of a process that runs no conversions with Blender.
+//! The executor of a process that runs no conversions with Blender: its jobs are for other processes.
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -40,6 +40,10 @@ impl Executor for NoExecutor {
 
     fn version(&self) -> Option<Version> {
         self.installed.clone()
+    }
+
+    fn runs_elsewhere(&self) -> bool {
+        true
     }
 
     fn status(&self) -> Status {

@@ -44,7 +44,7 @@ struct Checks {
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
     /// State of the Redis that keeps jobs. Present only if one is configured for them. Affects the readiness of workers
-    /// only: conversions work without it.
+    /// only: gateways with an engine convert without it, and the others still serve cached results.
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs: Option<&'static str>,
 }

@@ -52,7 +52,8 @@ pub async fn report(
             break text;
         }
         // Another process may have responded to the conversion and still be storing its report.
-        if gateway.redis.is_none() || !gateway.storage.is_new(id, SystemTime::now()) {
+        let is_alone = gateway.redis.is_none() && !gateway.service.runs_elsewhere();
+        if is_alone || !gateway.storage.is_new(id, SystemTime::now()) {
             return Err(absent());
         }
         sleep(pause).await;

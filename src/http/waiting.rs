@@ -1,5 +1,6 @@
 //! Requests that wait for a job, as streams of its events or as long polls. Each holds a connection and does nothing, so
-//! that a few clients could hold all connections.
+//! that a few clients could hold all connections. Conversions that wait for a job of their own have a place in the queue of
+//! conversions instead (`convert/by_job.rs`).
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::source::unreadable;
+use super::source::{NamedFile, unreadable};
 use super::{bounded_json, unsupported};
 use crate::domain::format::{Signature, TABLE};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
@@ -39,6 +39,12 @@ pub enum Detected {
 pub fn detect_file(path: &Path, name: &str, cancel: &Cancel) -> Result<Detected, ConversionError> {
     let file = open::regular(path).map_err(unreadable)?;
     detect(&mut cancel.reader(file), name)
+}
+
+/// As [`detect_file`], for a file that was sent.
+pub fn detect_sent(file: &NamedFile, cancel: &Cancel) -> Result<Detected, ConversionError> {
+    let opened = file.file.open().map_err(unreadable)?;
+    detect(&mut cancel.reader(opened), &file.name)
 }
 
 /// As [`detect_file`], for an open file.

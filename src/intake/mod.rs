@@ -13,7 +13,7 @@ mod references;
 mod source;
 mod unsupported;
 
-pub use detect::{Detected, detect_file};
+pub use detect::{Detected, detect_file, detect_sent};
 pub use model_files::MAX_NAME_BYTES;
 pub use prepare::{Model, prepare};
 pub use source::{FileSource, ModelLimits, NamedFile, Source};

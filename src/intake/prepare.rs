@@ -187,8 +187,7 @@ fn gather_one(
     add: impl FnOnce(&mut Files, Detected) -> Result<(), ConversionError>,
 ) -> Result<GatheredFiles, ConversionError> {
     let name = Some(only.name.clone());
-    let opened = only.file.open().map_err(unreadable)?;
-    let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
+    let content = detect::detect_sent(only, &files.context().cancel)?;
     if content == Detected::Zip {
         archive::unpack(&only.file, files)?;
         return Ok(GatheredFiles { container: "the zip", name, content: None });
@@ -199,10 +198,7 @@ fn gather_one(
 
 fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<GatheredFiles, ConversionError> {
     for file in several {
-        let cancel = &files.context().cancel;
-        let is_zip =
-            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Detected::Zip));
-        if file.file.open().is_ok_and(is_zip) {
+        if matches!(detect::detect_sent(file, &files.context().cancel), Ok(Detected::Zip)) {
             let detail = "a zip was sent among other files; send one zip, or the files themselves";
             return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
         }

@@ -214,8 +214,9 @@ impl<'a> Attempt<'a> {
             // Only asked for by requests.
             Content::Elsewhere(_) | Content::Unchanged => return Err(model_gone().into()),
         };
-        let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.parts.jobs);
-        let put = async { jobs.put_result(id, token, blob, report.as_deref()).await.map_err(Failure::Store) };
+        let (job, token, jobs) = (&self.claim.job, self.claim.token, &self.parts.jobs);
+        let put =
+            async { jobs.put_result(job, token, blob, report.as_deref()).await.map_err(Failure::Store) };
         self.in_time(put).await?;
         Ok(JobResult { info, token })
     }

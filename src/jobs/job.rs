@@ -120,6 +120,9 @@ pub enum Priority {
     Low,
     #[default]
     Normal,
+    // That of the job of a synchronous request, see `JobSpec::is_of_request`. The API neither shows nor offers it.
+    #[schemars(skip)]
+    Request,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -215,14 +218,16 @@ impl State {
 }
 
 impl Priority {
-    /// The name in the API and in the record.
+    /// The name in the record, and in the API.
     pub const fn word(self) -> &'static str {
         match self {
             Priority::Low => "low",
             Priority::Normal => "normal",
+            Priority::Request => "request",
         }
     }
 
+    /// Returns the priority that a client asks for with this word.
     pub fn from_word(word: &str) -> Option<Priority> {
         [Priority::Low, Priority::Normal].into_iter().find(|priority| priority.word() == word)
     }
@@ -235,6 +240,12 @@ impl InputFile {
 }
 
 impl JobSpec {
+    /// Whether a synchronous request waits for the job. Such a job is removed when its request ends, and clients do not see
+    /// it.
+    pub fn is_of_request(&self) -> bool {
+        self.priority == Priority::Request
+    }
+
     /// Bytes that the model and the record take, for limits: many small files must not get around these.
     pub fn bytes(&self) -> u64 {
         self.input.iter().map(|file| file.bytes.max(BLOCK) + file.name.len() as u64).sum()
@@ -398,5 +409,15 @@ mod tests {
             assert_eq!(Priority::from_word(priority.word()), Some(priority));
         }
         assert_eq!((State::from_word("paused"), Priority::from_word("high")), (None, None));
+    }
+
+    #[test]
+    fn clients_cannot_ask_for_the_priority_of_requests() {
+        assert_eq!(Priority::from_word(Priority::Request.word()), None);
+        assert!(Priority::Request > Priority::Normal && Priority::Normal > Priority::Low);
+        // The word is also that of the record.
+        for priority in [Priority::Low, Priority::Normal, Priority::Request] {
+            assert_eq!(serde_json::to_value(priority).unwrap(), priority.word());
+        }
     }
 }

@@ -21,8 +21,11 @@
 //! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. The model
 //!   is removed when the job has succeeded, the rest with the record; [`Queue::sweep`] says which records are gone.
 //! - **End states never change.** A retry is a new job with the same model.
+//! - **A synchronous request** to a process without an engine becomes a job that it waits for: of the highest priority, hidden
+//!   from clients, and removed with its request ([`AwaitedJob`]).
 
 mod attempt;
+mod awaited;
 mod errors;
 mod hints;
 pub mod job;
@@ -35,6 +38,7 @@ mod sqlite;
 mod worker;
 
 pub use attempt::WorkerParts;
+pub use awaited::AwaitedJob;
 pub use hints::hinted;
 pub use job::{
     DeliveryAttempt, Event, GiveBack, InputFile, Job, JobResult, JobSpec, Priority, Progress, State,
@@ -43,7 +47,7 @@ pub use job::{
 pub use maintenance::maintain;
 pub use queue::{
     Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,
-    QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+    QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept, TakeOrder,
 };
 pub use redis::RedisQueue;
 pub use service::{Jobs, SubmitError};

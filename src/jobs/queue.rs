@@ -62,7 +62,8 @@ pub trait Queue: Send + Sync {
 
     fn job(&self, id: Uuid) -> Pending<'_, Option<Job>>;
 
-    /// Returns how many queued jobs of the same client a queued job waits for, plus one; `None` if it is not queued.
+    /// Returns how many queued jobs of the same client a queued job waits for in the usual order, plus one; `None` if it is
+    /// not queued.
     fn position(&self, id: Uuid) -> Pending<'_, Option<u64>>;
 
     /// Lists a client's jobs, newest first: at most `size` that are older than the job `before`.
@@ -75,8 +76,14 @@ pub trait Queue: Send + Sync {
     ) -> Pending<'a, Page>;
 
     /// Takes the next job for [`LEASE`], if there is one. The client with the fewest running jobs is next; among equals,
-    /// the one that was served longest ago. `worker` is for people.
-    fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>>;
+    /// the one that was served longest ago. Of its jobs, that of the highest priority is next; `order` may put those of
+    /// requests behind the others. `worker` is for people.
+    fn take_in<'a>(&'a self, order: TakeOrder, worker: &'a str) -> Pending<'a, Option<Claim>>;
+
+    /// Takes the next job in the usual order.
+    fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>> {
+        self.take_in(TakeOrder::RequestsFirst, worker)
+    }
 
     /// Renews the lease, and records progress. A lease that has ended is still held until a sweep ends it: as long as
     /// nobody else may take the job, there is no reason to lose the attempt.
@@ -224,6 +231,16 @@ pub struct Claim {
     /// Increases with every take of this job. It follows the clock, so that no two takes have the same token even if the
     /// record was lost and set back in between.
     pub token: u64,
+}
+
+/// Which of the jobs of one client a worker takes first. A worker that always chose the same would let the others wait for
+/// ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOrder {
+    /// Those of requests (see [`JobSpec::is_of_request`]).
+    RequestsFirst,
+    /// The others.
+    RequestsLast,
 }
 
 /// The answer to a renewal.

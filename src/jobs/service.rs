@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::hints::hinted;
@@ -59,6 +60,8 @@ pub struct Jobs {
     /// Jobs whose submission had no answer, and when: nobody knows whether they are recorded.
     unanswered: Arc<Mutex<VecDeque<(Instant, Removed)>>>,
     dead: Arc<AtomicU64>,
+    /// The tasks that remove jobs of requests.
+    pub(super) removals: TaskTracker,
 }
 
 /// The numbers of jobs, and when they were counted.
@@ -94,6 +97,7 @@ impl Jobs {
             counted: Arc::default(),
             unanswered: Arc::default(),
             dead: Arc::default(),
+            removals: TaskTracker::new(),
         }
     }
 
@@ -123,7 +127,8 @@ impl Jobs {
     }
 
     /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are
-    /// durable. What was stored for a job that is not recorded is removed.
+    /// durable; the model of a job of a request is as durable as it has to be while the request waits. What was stored for
+    /// a job that is not recorded is removed.
     pub async fn submit(
         &self,
         mut spec: JobSpec,
@@ -133,7 +138,7 @@ impl Jobs {
         let id = Uuid::now_v7();
         spec.input = uploads.iter().map(InputFile::of).collect();
         for (number, upload) in uploads.iter().enumerate() {
-            if let Err(error) = self.put_model(JobObject::Model(id, number), upload).await {
+            if let Err(error) = self.put_model(&spec, JobObject::Model(id, number), upload).await {
                 // The last one may be there, although it failed.
                 self.remove_objects(Removed { id, files: number + 1, tokens: Vec::new() }).await;
                 return Err(error);
@@ -244,15 +249,19 @@ impl Jobs {
     /// Stores the result and the report of an attempt.
     pub(super) async fn put_result(
         &self,
-        id: Uuid,
+        job: &Job,
         token: u64,
         content: Blob,
         report: Option<&Report>,
     ) -> Result<(), storage::Error> {
-        if let Some(json) = report.and_then(|report| serde_json::to_vec(report).ok()) {
-            self.storage.put_job_object(JobObject::Report(id, token), Blob::Memory(json.into())).await?;
-        }
-        self.storage.put_job_object(JobObject::Result(id, token), content).await
+        let json = report.and_then(|report| serde_json::to_vec(report).ok());
+        let report = async {
+            let Some(json) = json else { return Ok(()) };
+            self.put(&job.spec, JobObject::Report(job.id, token), Blob::Memory(json.into())).await
+        };
+        let result = self.put(&job.spec, JobObject::Result(job.id, token), content);
+        // At the same time, since a request may wait for them.
+        tokio::try_join!(report, result).map(|((), ())| ())
     }
 
     /// Removes the result and the report of an attempt that does not count.
@@ -331,6 +340,8 @@ impl Jobs {
     pub(super) async fn remove_unrecorded(&self) -> Result<(), QueueError> {
         while let Some(unanswered) = self.oldest_unanswered() {
             match self.queue.job(unanswered.id).await {
+                // Its request got an error, so nobody waits for it.
+                Ok(Some(job)) if job.spec.is_of_request() => _ = self.remove(job.id).await?,
                 Ok(Some(_)) => {}
                 Ok(None) => self.remove_objects(unanswered).await,
                 Err(error) => {
@@ -394,9 +405,17 @@ impl Jobs {
         lock(&self.counted).stats.clone()
     }
 
-    async fn put_model(&self, object: JobObject, upload: &Upload) -> Result<(), SubmitError> {
+    async fn put_model(&self, spec: &JobSpec, object: JobObject, upload: &Upload) -> Result<(), SubmitError> {
         let content = upload.blob().await?;
-        Ok(self.storage.put_job_object(object, content).await?)
+        Ok(self.put(spec, object, content).await?)
+    }
+
+    /// Stores an object of this job: durable, unless it is of use only while a request waits.
+    async fn put(&self, spec: &JobSpec, object: JobObject, content: Blob) -> Result<(), storage::Error> {
+        if spec.is_of_request() {
+            return self.storage.put_brief_job_object(object, content).await;
+        }
+        self.storage.put_job_object(object, content).await
     }
 
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {

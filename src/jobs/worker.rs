@@ -4,7 +4,8 @@
 //!  hint, a job ended, or a second passed ─▶ room? ─▶ take ─▶ run (attempt.rs) ─▶ finish, or give back
 //! ```
 //!
-//! Requests go first: jobs use idle slots, and while requests wait, their share (`JOBS_SHARE`).
+//! Requests of this process go first: jobs use idle slots, and while requests wait, their share (`JOBS_SHARE`). Among the
+//! jobs of a client, the same holds for those of requests to other processes (`Turns`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, WorkerParts};
 use super::hints::hinted;
-use super::queue::Hint;
+use super::job::JobSpec;
+use super::queue::{Hint, TakeOrder};
 use crate::telemetry::{self, otlp};
 
 /// How often a worker looks for jobs, whatever hints there are.
@@ -25,6 +28,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a worker takes no job after its engine or its store did not work, or the queue did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// Decides which of a client's jobs a worker takes first, by the rule of its slots (`slots.rs`): those of requests, unless
+/// fewer others run than the share. If the share is all slots, both take turns. So neither waits for ever.
+struct Turns {
+    slots: usize,
+    share: usize,
+    /// Running jobs that no request waits for.
+    others: TaskTracker,
+    /// Whether the latest job that was taken was one of these.
+    other_was_last: bool,
+}
 
 /// Runs jobs in this process.
 pub struct Worker {
@@ -41,9 +55,11 @@ impl Worker {
         let name = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
         let (worker, running, ended) = (Arc::new(self), TaskTracker::new(), Arc::new(Notify::new()));
         let mut hints = worker.parts.jobs.queue().hints();
+        let slots = worker.parts.service.converter().admission().workers();
+        let mut turns = Turns::new(slots, worker.share);
         loop {
             // Not interrupted: a job that was taken must be run.
-            let pause = worker.take_all(&name, &running, &ended).await;
+            let pause = worker.take_all(&name, &running, &mut turns, &ended).await;
             tokio::select! {
                 () = worker.draining.cancelled() => break,
                 () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
@@ -60,10 +76,11 @@ impl Worker {
         self: &Arc<Self>,
         name: &str,
         running: &TaskTracker,
+        turns: &mut Turns,
         ended: &Arc<Notify>,
     ) -> Option<Duration> {
         while self.has_room(running.len()) && !self.draining.is_cancelled() {
-            let claim = match self.parts.jobs.queue().take(name).await {
+            let claim = match self.parts.jobs.queue().take_in(turns.order(), name).await {
                 Ok(claim) => claim?,
                 Err(error) => {
                     tracing::warn!(%error, "no job could be taken");
@@ -76,8 +93,9 @@ impl Worker {
             if let Some(parent) = &claim.job.spec.trace_parent {
                 otlp::continue_trace(&span, parent);
             }
-            let (worker, ended) = (Arc::clone(self), Arc::clone(ended));
+            let (worker, ended, turn) = (Arc::clone(self), Arc::clone(ended), turns.begin(&claim.job.spec));
             let attempt = async move {
+                let _turn = turn;
                 let attempt = Attempt::new(&worker.parts, &claim);
                 if attempt.run().await.is_err() {
                     // What this worker lacks, others may have.
@@ -101,5 +119,67 @@ impl Worker {
     fn has_room(&self, running: usize) -> bool {
         let admission = self.parts.service.converter().admission();
         running < self.share || running + admission.inside() < admission.workers()
+    }
+}
+
+impl Turns {
+    fn new(slots: usize, share: usize) -> Self {
+        Self { slots, share, others: TaskTracker::new(), other_was_last: false }
+    }
+
+    fn order(&self) -> TakeOrder {
+        let is_turn_of_others = self.share < self.slots || !self.other_was_last;
+        if self.others.len() < self.share && is_turn_of_others {
+            TakeOrder::RequestsLast
+        } else {
+            TakeOrder::RequestsFirst
+        }
+    }
+
+    /// Notes that this job was taken. It runs until the returned token is dropped.
+    fn begin(&mut self, job: &JobSpec) -> Option<TaskTrackerToken> {
+        self.other_was_last = !job.is_of_request();
+        self.other_was_last.then(|| self.others.token())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Client;
+    use crate::jobs::job::Priority;
+
+    fn job() -> JobSpec {
+        JobSpec::sample(Client::Local)
+    }
+
+    fn of_request() -> JobSpec {
+        JobSpec { priority: Priority::Request, ..job() }
+    }
+
+    #[test]
+    fn others_go_first_up_to_their_share() {
+        let mut turns = Turns::new(4, 2);
+        let mut running = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(turns.order(), TakeOrder::RequestsLast);
+            running.push(turns.begin(&job()));
+        }
+        assert_eq!(turns.order(), TakeOrder::RequestsFirst);
+        running.push(turns.begin(&of_request()));
+        assert_eq!(turns.order(), TakeOrder::RequestsFirst);
+        drop(running.remove(0));
+        assert_eq!(turns.order(), TakeOrder::RequestsLast);
+    }
+
+    #[test]
+    fn both_take_turns_at_one_slot() {
+        let mut turns = Turns::new(1, 1);
+        for _ in 0..3 {
+            assert_eq!(turns.order(), TakeOrder::RequestsLast);
+            drop(turns.begin(&job()));
+            assert_eq!(turns.order(), TakeOrder::RequestsFirst);
+            drop(turns.begin(&of_request()));
+        }
     }
 }

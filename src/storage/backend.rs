@@ -60,9 +60,9 @@ pub trait Backend: Send + Sync {
     /// Stores a blob, or renews it if it is there in its full length.
     fn put_blob(&self, path: String, content: Blob) -> Pending<'_, Stored>;
 
-    /// Stores an object of a job under a name of its own, so that it outlives a power failure once it is stored. Fails as
-    /// [`Backend::check_jobs`] does. The caller vouches that nobody writes to its file any more.
-    fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()>;
+    /// Stores an object of a job under a name of its own. If `is_durable`, it outlives a power failure once it is stored.
+    /// Fails as [`Backend::check_jobs`] does. The caller vouches that nobody writes to its file any more.
+    fn put_job(&self, path: String, content: Blob, is_durable: bool) -> Pending<'_, ()>;
 
     /// Returns the blob at `path` after checking its length and hash. A backend that has to download a large one writes
     /// it to a file without a name in the folder `spool`.

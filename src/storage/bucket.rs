@@ -165,7 +165,7 @@ impl Backend for Bucket {
     }
 
     /// A bucket acknowledges what it keeps.
-    fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()> {
+    fn put_job(&self, path: String, content: Blob, _: bool) -> Pending<'_, ()> {
         async move { self.put_blob(path, content).await.map(drop) }.boxed()
     }
 

@@ -27,8 +27,17 @@ impl Storage {
     /// Stores an object of a job, if the place of these objects was found and is still there. It outlives a power failure
     /// once this returns. Nobody may write to its file any more.
     pub async fn put_job_object(&self, object: JobObject, content: Blob) -> Result<(), Error> {
+        self.put_as(object, content, true).await
+    }
+
+    /// Stores an object of a job like [`Storage::put_job_object`], but sooner: a power failure may lose or damage it.
+    pub async fn put_brief_job_object(&self, object: JobObject, content: Blob) -> Result<(), Error> {
+        self.put_as(object, content, false).await
+    }
+
+    async fn put_as(&self, object: JobObject, content: Blob, is_durable: bool) -> Result<(), Error> {
         let work = async {
-            self.0.backend.put_durable(Key::Job(object).path(), content).await?;
+            self.0.backend.put_job(Key::Job(object).path(), content, is_durable).await?;
             Ok((Outcome::Done, ()))
         };
         self.tracked(Operation::PutBlob, work).await

@@ -115,7 +115,7 @@ impl Backend for Local {
         self.blocking(move |root| put_blob(&root.join(path), &content)).boxed()
     }
 
-    fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()> {
+    fn put_job(&self, path: String, content: Blob, is_durable: bool) -> Pending<'_, ()> {
         async move {
             let cancel = Cancel::default();
             let _cancels_when_dropped = cancel.guard();
@@ -125,7 +125,7 @@ impl Backend for Local {
                     return Ok(false);
                 }
                 let target = root.join(path);
-                put_durable(&target, &content)?;
+                put_job(&target, &content, is_durable)?;
                 if cancel.is_cancelled() {
                     // Nobody will refer to it, and whoever removes the objects of its job may have done so already.
                     fs::remove_file(&target)?;
@@ -212,15 +212,18 @@ fn put_aside(target: &Path, content: &Blob) -> io::Result<PathBuf> {
     }
 }
 
-fn put_durable(target: &Path, content: &Blob) -> io::Result<()> {
+fn put_job(target: &Path, content: &Blob, is_durable: bool) -> io::Result<()> {
     make_private_below(target.parent().unwrap_or(target))?;
     let aside = put_aside(target, content)?;
     let synced = File::open(&aside).and_then(|file| {
         // A linked file has the age of the upload; leftovers are found by their age.
         file.set_modified(SystemTime::now())?;
-        file.sync_all()
+        if is_durable { file.sync_all() } else { Ok(()) }
     });
     rename(&aside, target, synced)?;
+    if !is_durable {
+        return Ok(());
+    }
     // The name is part of the folder. That the folder has a name, its own folder tells, and so on up to the root, which may
     // be new, too.
     target.ancestors().skip(1).take(3).try_for_each(|folder| File::open(folder)?.sync_all())

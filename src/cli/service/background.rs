@@ -62,12 +62,14 @@ impl Background {
         let _ = (&mut self.webhooks).await;
     }
 
-    /// Stores the results that wait for it, unless the stop is forced; then ends the other tasks and the engine.
+    /// Stores the results that wait for it, unless the stop is forced; then ends the other tasks and the engine. Jobs of
+    /// requests are removed in any case.
     pub async fn stop(self, shutdown: &Shutdown) {
         let service = &self.gateway.service;
         if shutdown.forced().is_none() {
             service.cache().finish().await;
         }
+        self.gateway.jobs.finish_removals().await;
         if let Some(converting) = &self.converting {
             converting.warming.abort();
         }

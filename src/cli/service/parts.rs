@@ -31,11 +31,7 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
     storage.observe(Box::new(move |operation, outcome, took| {
         counts.stored(operation.word(), outcome.word(), took);
     }));
-    let admission = match server.workers {
-        // Without an engine nothing waits for it.
-        0 => Admission::unbounded(0),
-        workers => Admission::new(workers, server.queue_limit),
-    };
+    let admission = Admission::new(server.workers, server.queue_limit);
     let job_share = config.jobs.share_of(server.workers);
     let converter = Arc::new(app::converter(server.workers, job_share, admission, &config.engine)?);
     let redis = app::redis(config.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;

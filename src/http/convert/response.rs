@@ -58,10 +58,15 @@ pub async fn respond(
         Err(error) => Err(gateway.problem(error)),
     };
     let mut response = response.into_response();
-    // Clients need not know why nothing was looked up.
-    let status = if cache_status == CacheStatus::Bypass { CacheStatus::Miss } else { cache_status };
-    response.headers_mut().insert(CACHE, HeaderValue::from_static(status.word()));
+    set_cache_status(&mut response, cache_status);
     response
+}
+
+/// Adds the header of every response to a conversion that was tried, also of an error.
+pub fn set_cache_status(response: &mut Response, status: CacheStatus) {
+    // Clients need not know why nothing was looked up.
+    let status = if status == CacheStatus::Bypass { CacheStatus::Miss } else { status };
+    response.headers_mut().insert(CACHE, HeaderValue::from_static(status.word()));
 }
 
 async fn send(
@@ -70,7 +75,7 @@ async fn send(
     client: Client,
     receive: Duration,
 ) -> Result<Response, Problem> {
-    let timing = server_timing(&converted.timings(), receive);
+    let timings = converted.timings();
     let Converted { info, content, .. } = converted;
     let mut response = match content {
         Content::Unchanged => StatusCode::NOT_MODIFIED.into_response(),
@@ -85,9 +90,19 @@ async fn send(
             file(&info, artifact.content().await?, (artifact, held))
         }
     };
-    describe(&mut response, &info, &format!("/v1/reports/{}", info.report));
-    headers::set(response.headers_mut(), SERVER_TIMING, &timing);
+    describe_conversion(&mut response, &info, &timings, receive);
     Ok(response)
+}
+
+/// Adds the headers of a conversion that succeeded; `receive` is the duration of the upload.
+pub fn describe_conversion(
+    response: &mut Response,
+    info: &cache::ResultInfo,
+    timings: &Timings,
+    receive: Duration,
+) {
+    describe(response, info, &format!("/v1/reports/{}", info.report));
+    headers::set(response.headers_mut(), SERVER_TIMING, &server_timing(timings, receive));
 }
 
 /// Adds the headers of every response with a result, or in place of one. `report` is the path of its report.
@@ -119,7 +134,7 @@ pub fn file_headers(info: &cache::ResultInfo, bytes: u64) -> [(HeaderName, Strin
 }
 
 /// Returns a response with the whole content. The body owns `kept`.
-fn file(info: &cache::ResultInfo, content: Blob, kept: impl Send + 'static) -> Response {
+pub fn file(info: &cache::ResultInfo, content: Blob, kept: impl Send + 'static) -> Response {
     let length = content.length();
     (file_headers(info, length), body(content, length, kept)).into_response()
 }

@@ -61,21 +61,27 @@ pub fn refused(refusal: Refusal) -> Problem {
             Problem::new(ErrorCode::IdempotencyKeyReused, detail)
         }
         Refusal::KeyInFlight => key_in_flight(),
-        Refusal::ClientJobs => too_many(
-            "this client has as many unfinished jobs as it may have (JOBS_LIMIT)",
-            ErrorCode::TooManyJobs,
-        ),
-        Refusal::Jobs => {
-            too_many("there are as many unfinished jobs as there may be (JOBS_LIMIT)", ErrorCode::TooManyJobs)
+        Refusal::ClientJobs | Refusal::Jobs => too_many(limit(refusal), ErrorCode::TooManyJobs),
+        Refusal::ClientBytes | Refusal::Bytes => too_many(limit(refusal), ErrorCode::JobsFull),
+    }
+}
+
+/// The problem of a conversion for whose job the queue has no room: that of any other full queue.
+pub fn no_room(refusal: Refusal) -> Problem {
+    let detail = format!("queue full: {}; send the request again later", limit(refusal));
+    Problem::new(ErrorCode::QueueFull, detail).with_retry_after(ROOM_AFTER)
+}
+
+/// The limit that a refused job would exceed.
+fn limit(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::ClientJobs => "this client has as many unfinished jobs as it may have (JOBS_LIMIT)",
+        Refusal::Jobs => "there are as many unfinished jobs as there may be (JOBS_LIMIT)",
+        Refusal::ClientBytes => {
+            "the models of this client's unfinished jobs have reached their size limit (JOBS_MAX_SIZE)"
         }
-        Refusal::ClientBytes => too_many(
-            "the models of this client's unfinished jobs have reached their size limit (JOBS_MAX_SIZE)",
-            ErrorCode::JobsFull,
-        ),
-        Refusal::Bytes => too_many(
-            "the models of all unfinished jobs have reached their size limit (JOBS_MAX_SIZE)",
-            ErrorCode::JobsFull,
-        ),
+        Refusal::Bytes => "the models of all unfinished jobs have reached their size limit (JOBS_MAX_SIZE)",
+        Refusal::KeyReused | Refusal::KeyInFlight => "the Idempotency-Key is in use",
     }
 }
 

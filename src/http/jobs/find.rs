@@ -18,7 +18,8 @@ use crate::storage::Storage;
 /// The ID in the path.
 pub type PathId = Result<Path<Uuid>, PathRejection>;
 
-/// Returns the job, if the client of the request may see it. A job of another client is never found, however old it is.
+/// Returns the job, if the client of the request may see it. A job of another client is never found, however old it is,
+/// nor is that of a synchronous request.
 ///
 /// # Errors
 /// `not_found`, `expired`, `jobs_unavailable`.
@@ -27,7 +28,8 @@ pub async fn find(gateway: &Gateway, id: PathId, request: &Extensions) -> Result
     let job = gateway.jobs.queue().job(id).await.map_err(|error| errors::unavailable(&error))?;
     let job = job.ok_or_else(|| gone(gateway, id))?;
     let client = middleware::client(request).unwrap_or_default();
-    if is_visible(&job.spec.client, &client) { Ok(job) } else { Err(errors::absent()) }
+    let is_seen = is_visible(&job.spec.client, &client) && !job.spec.is_of_request();
+    if is_seen { Ok(job) } else { Err(errors::absent()) }
 }
 
 /// The problem of an ID without a record: the job has expired if the ID is old enough.
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Sources};
     use crate::http::middleware::KeyName;
-    use crate::jobs::{JobSpec, NewJob, Submission};
+    use crate::jobs::{JobSpec, NewJob, Priority, Submission};
     use crate::rate_limit::MemoryLimiter;
 
     #[tokio::test]
@@ -79,6 +81,10 @@ mod tests {
         assert!(matches!(submitted, Ok(Submission::New(_))));
         assert_eq!(look("a").await, Ok(id));
         assert_eq!(look("b").await, Err(ErrorCode::NotFound));
+        gateway.jobs.queue().remove(id).await.unwrap();
+        let spec = JobSpec { priority: Priority::Request, ..JobSpec::sample(Client::Key("a".into())) };
+        gateway.jobs.queue().submit(NewJob { id, spec, idempotency: None }).await.unwrap();
+        assert_eq!(look("a").await, Err(ErrorCode::NotFound));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 pub mod actions;
 pub mod document;
-mod errors;
+pub mod errors;
 pub mod events;
 mod find;
 pub mod get;

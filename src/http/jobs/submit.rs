@@ -16,7 +16,7 @@ use super::document::{Document, path};
 use super::errors::{self, POLL_AFTER};
 use super::idempotency::{IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
 use crate::conversion;
-use crate::domain::ErrorCode;
+use crate::domain::{Client, ErrorCode, Format, Options};
 use crate::http::convert::query::{ConvertQuery, Parameters, cut};
 use crate::http::convert::receive::{ReceivedModel, receive};
 use crate::http::convert::response;
@@ -39,6 +39,11 @@ const WEBHOOK_URL: &str = "webhook_url";
 
 /// Bytes by which a form is usually longer than its files, at most.
 const FORM_BYTES: u64 = 64 << 10;
+
+/// Returns the bytes that the model in a body has at least, before it is read.
+pub fn announced_bytes(body: &Body) -> u64 {
+    body.size_hint().lower().saturating_sub(FORM_BYTES)
+}
 
 /// What a request wants, apart from its model.
 pub struct JobRequest {
@@ -119,14 +124,14 @@ pub async fn submit(
     let client = middleware::client(&parts.extensions).unwrap_or_default();
     let reserved =
         ReservedKey::of_request(&gateway.jobs, &parts.headers, client.clone(), request.path).await?;
-    let (has_key, announced) = (reserved.is_some(), body.size_hint().lower());
+    let (has_key, announced) = (reserved.is_some(), announced_bytes(&body));
     // Spares a client an upload that would be refused. A job needs no free place in the queue of conversions.
     let refuse = |name: Option<&str>| {
         // A request with a key may repeat one whose job exists. The name of a form's first file makes no difference.
         if has_key || name.is_some() {
             return Ok(());
         }
-        let refusal = gateway.jobs.expected_refusal(announced.saturating_sub(FORM_BYTES));
+        let refusal = gateway.jobs.expected_refusal(announced);
         refusal.map_or(Ok(()), |refusal| Err(errors::refused(refusal)))
     };
     let received = tokio::select! {
@@ -144,20 +149,14 @@ pub async fn submit(
             return Err(problem);
         }
     };
-    let request_id = parts.extensions.get::<RequestId>().map_or("", RequestId::as_str);
+    let ConvertQuery { main, target, options, .. } = request.query;
     let spec = JobSpec {
-        client,
         priority: request.priority,
-        // `Jobs::submit` fills it in.
-        input: Vec::new(),
-        main: request.query.main,
-        target: request.query.target,
-        options: request.query.options,
+        main,
+        options,
         bypass_cache: response::wants_fresh(&parts.headers),
         webhook_url: request.webhook_url,
-        request_id: request_id.to_owned(),
-        trace_parent: otlp::trace_parent(),
-        retry_of: None,
+        ..new_spec(client, target, parts)
     };
     match run_detached(record(gateway.jobs.clone(), spec, model, reserved)).await? {
         Submission::New(job) => Ok(Submitted { job, replayed: false }),
@@ -166,8 +165,26 @@ pub async fn submit(
     }
 }
 
+/// The job of a request that asks for nothing but this target. `Jobs::submit` fills in its files.
+pub fn new_spec(client: Client, target: Format, request: &Parts) -> JobSpec {
+    let request_id = request.extensions.get::<RequestId>().map_or("", RequestId::as_str);
+    JobSpec {
+        client,
+        priority: Priority::default(),
+        input: Vec::new(),
+        main: None,
+        target,
+        options: Options::default(),
+        bypass_cache: false,
+        webhook_url: None,
+        request_id: request_id.to_owned(),
+        trace_parent: otlp::trace_parent(),
+        retry_of: None,
+    }
+}
+
 /// Records the job. The model's folder and the reservation of the key exist until it has ended.
-async fn record(
+pub async fn record(
     jobs: Jobs,
     spec: JobSpec,
     model: ReceivedModel,

@@ -8,7 +8,7 @@ use crate::jobs::hints;
 use crate::jobs::job::{DeliveryAttempt, Job, State};
 use crate::jobs::queue::{
     Delivery, Key, LEASE, NewJob, NextAttempt, Page, Pending, QueueError, Removed, Reservation, Stats,
-    Submission, Swept,
+    Submission, Swept, TakeOrder,
 };
 
 /// A queue that gives these answers about one lease. Renewals beyond them succeed.
@@ -88,7 +88,7 @@ impl Queue for Scripted {
         unimplemented!()
     }
 
-    fn take<'a>(&'a self, _: &'a str) -> Pending<'a, Option<Claim>> {
+    fn take_in<'a>(&'a self, _: TakeOrder, _: &'a str) -> Pending<'a, Option<Claim>> {
         unimplemented!()
     }
 

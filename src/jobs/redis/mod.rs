@@ -8,7 +8,7 @@
 //!  meshgate:{jobs}:list:STATE:CLIENT   sorted set  IDs of a client's jobs in that state, by ID
 //!  meshgate:{jobs}:queue:CLIENT        sorted set  IDs of a client's queued jobs, in the order in which they are taken
 //!      score   a sequence number; negative if the job was given back without a pause; plus 2^51 for low
-//!              priority
+//!              priority, minus 2^51 for the job of a request
 //!  meshgate:{jobs}:paused              sorted set  IDs of queued jobs that nobody may take yet, by the end of their
 //!                                                  pause; then they join the queue of their client, as its last ones
 //!  meshgate:{jobs}:clients             sorted set  clients with a queue; the first one is served next

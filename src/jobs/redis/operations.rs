@@ -16,7 +16,7 @@ use crate::jobs::errors;
 use crate::jobs::job::{DeliveryAttempt, GiveBack, Job, MAX_DELIVERY_ATTEMPTS, Progress, State, Timestamp};
 use crate::jobs::queue::{
     Claim, Delivery, End, Hint, Hold, IDEMPOTENCY_LIFE, Key, NewJob, NextAttempt, Page, Pending, Queue,
-    QueueError, RESERVATION_LIFE, Removed, Reservation, Stats, Submission, Swept,
+    QueueError, RESERVATION_LIFE, Removed, Reservation, Stats, Submission, Swept, TakeOrder,
 };
 
 impl Queue for RedisQueue {
@@ -116,11 +116,12 @@ impl Queue for RedisQueue {
         .boxed()
     }
 
-    fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>> {
+    fn take_in<'a>(&'a self, order: TakeOrder, worker: &'a str) -> Pending<'a, Option<Claim>> {
         async move {
             loop {
                 let mut script = scripts::TAKE.key(PREFIX);
                 script.arg(worker).arg(millis(self.times.lease));
+                script.arg(order == TakeOrder::RequestsFirst);
                 let found: Option<(String, u64, Fields)> = self.run_script(script).await?;
                 let Some((id, token, fields)) = found else { return Ok(None) };
                 match record::job(&fields) {

@@ -63,7 +63,7 @@ use crate::domain::Client;
 use crate::jobs::job::{DeliveryAttempt, GiveBack};
 use crate::jobs::queue::{
     Claim, Delivery, End, Hint, Hold, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue, QueueError,
-    Removed, Reservation, Stats, Submission, Swept,
+    Removed, Reservation, Stats, Submission, Swept, TakeOrder,
 };
 
 /// Most transactions of one sweep, so that it ends even if there is always more to do.
@@ -217,9 +217,9 @@ impl Queue for SqliteQueue {
         Box::pin(self.read(move |sql| queries::list(sql, &client, state, before, size)))
     }
 
-    fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>> {
+    fn take_in<'a>(&'a self, order: TakeOrder, worker: &'a str) -> Pending<'a, Option<Claim>> {
         let worker = worker.to_owned();
-        Box::pin(self.write(move |step| step.take(&worker)))
+        Box::pin(self.write(move |step| step.take(order, &worker)))
     }
 
     fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold> {

@@ -214,8 +214,9 @@ impl Outline {
 }
 
 /// Jobs of a lower rank go before all others of their client.
-fn rank(priority: Priority) -> u8 {
+fn rank(priority: Priority) -> i8 {
     match priority {
+        Priority::Request => -1,
         Priority::Normal => 0,
         Priority::Low => 1,
     }

@@ -9,10 +9,10 @@ use super::step::Step;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::jobs::errors;
 use crate::jobs::job::{GiveBack, Job, Progress, State};
-use crate::jobs::queue::{Claim, End, Hint, Hold, MAX_ATTEMPTS, Removed};
+use crate::jobs::queue::{Claim, End, Hint, Hold, MAX_ATTEMPTS, Removed, TakeOrder};
 
 impl Step<'_> {
-    pub fn take(&mut self, worker: &str) -> rusqlite::Result<Option<Claim>> {
+    pub fn take(&mut self, order: TakeOrder, worker: &str) -> rusqlite::Result<Option<Claim>> {
         self.end_pauses()?;
         loop {
             let client = find(
@@ -22,9 +22,7 @@ impl Step<'_> {
                 |row| row.get::<_, i64>(0),
             )?;
             let Some(client) = client else { return Ok(None) };
-            let first =
-                "SELECT seq FROM jobs WHERE client = ?1 AND place IS NOT NULL ORDER BY rank, place LIMIT 1";
-            let seq: i64 = self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))?;
+            let seq = self.first_of(client, order)?;
             // It could not be read, and has failed. The next job is first now.
             let Some(mut record) = self.load(seq)? else { continue };
             let at = self.time_for(&record.job);
@@ -42,6 +40,21 @@ impl Step<'_> {
             execute(self.sql, served, [client])?;
             return Ok(Some(Claim { token: record.token, job: record.job }));
         }
+    }
+
+    /// Returns the job that is next among those of a client that have a place.
+    fn first_of(&self, client: i64, order: TakeOrder) -> rusqlite::Result<i64> {
+        if order == TakeOrder::RequestsLast {
+            // Those of requests have the ranks below 0.
+            let other = "SELECT seq FROM jobs WHERE client = ?1 AND place IS NOT NULL AND rank >= 0
+                         ORDER BY rank, place LIMIT 1";
+            if let Some(seq) = find(self.sql, other, [client], |row| row.get(0))? {
+                return Ok(seq);
+            }
+        }
+        let first =
+            "SELECT seq FROM jobs WHERE client = ?1 AND place IS NOT NULL ORDER BY rank, place LIMIT 1";
+        self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))
     }
 
     pub fn renew(&mut self, id: Uuid, token: u64, progress: Option<Progress>) -> rusqlite::Result<Hold> {

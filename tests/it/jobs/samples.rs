@@ -59,6 +59,11 @@ pub fn low(name: &str) -> JobSpec {
     JobSpec { priority: Priority::Low, ..spec_of(name) }
 }
 
+/// A job that a synchronous request of this client waits for.
+pub fn of_request(name: &str) -> JobSpec {
+    JobSpec { priority: Priority::Request, ..spec_of(name) }
+}
+
 /// A job of this client that calls a webhook when it ends.
 pub fn calling(name: &str) -> JobSpec {
     JobSpec { webhook_url: Some(hook()), ..spec_of(name) }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshgate::jobs::{
-    Claim, Delivery, DeliveryAttempt, End, GiveBack, Job, JobSpec, NextAttempt, Submission, Swept,
+    Claim, Delivery, DeliveryAttempt, End, GiveBack, Job, JobSpec, NextAttempt, Submission, Swept, TakeOrder,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -29,6 +29,13 @@ pub async fn take(queue: &AnyQueue) -> Claim {
 /// Takes the next job, and checks that it is this one.
 pub async fn take_this(queue: &AnyQueue, id: Uuid) -> Claim {
     let claim = take(queue).await;
+    assert_eq!(claim.job.id, id);
+    claim
+}
+
+/// Takes the next job in this order, and checks that it is this one.
+pub async fn take_this_in(queue: &AnyQueue, order: TakeOrder, id: Uuid) -> Claim {
+    let claim = queue.take_in(order, "a worker").await.unwrap().expect("no job is queued");
     assert_eq!(claim.job.id, id);
     claim
 }

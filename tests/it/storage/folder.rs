@@ -56,6 +56,9 @@ async fn objects_of_jobs_are_not_absent_while_their_folder_is_away() {
     storage.open_job_objects(true).await.unwrap();
     put(model).await.unwrap();
     assert!(storage.fetch_job_object(model, &hash, 1000, spool).await.unwrap().is_some());
+    let brief = JobObject::Model(Uuid::now_v7(), 1);
+    storage.put_brief_job_object(brief, Blob::Memory(content.clone().into())).await.unwrap();
+    assert!(storage.fetch_job_object(brief, &hash, 1000, spool).await.unwrap().is_some());
     assert!(storage.fetch_job_object(other, &hash, 1000, spool).await.unwrap().is_none());
     assert_eq!(storage.read_job_object(other).await.unwrap(), None);
 

@@ -9,8 +9,9 @@ local time = redis.call('TIME')
 -- Milliseconds since 1970.
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Added to the score of a job of low priority. Sequence numbers are smaller.
-local LOW = 2 ^ 51
+-- Added to the score of a job of low priority, and taken from that of the job of a request. Sequence numbers are less than
+-- half of it, so that no two priorities overlap.
+local PER_PRIORITY = 2 ^ 51
 -- The score of a client is its running jobs times this, plus the number of its latest take, which is smaller.
 local PER_RUNNING = 2 ^ 40
 -- Clients whose latest take is remembered. The others were served longer ago, or never.
@@ -185,7 +186,9 @@ local function line_up(job, is_first)
         order = 0 - order
     end
     if job.priority == 'low' then
-        order = order + LOW
+        order = order + PER_PRIORITY
+    elseif job.priority == 'request' then
+        order = order - PER_PRIORITY
     end
     redis.call('ZADD', prefix .. 'queue:' .. job.client, order, job.id)
     rank(job.client)

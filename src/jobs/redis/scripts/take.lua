@@ -1,6 +1,18 @@
--- Leases the next job to a worker. Returns {ID, token, record}; nothing if no job is queued.
+-- Leases the next job to a worker. `requests_first` is 0 if the jobs of requests go behind the others of their client.
+-- Returns {ID, token, record}; nothing if no job is queued.
 
-local worker, lease = ARGV[1], ARGV[2]
+local worker, lease, requests_first = unpack(ARGV)
+
+-- Returns the ID that is next in the queue of a client.
+local function first_of(queue)
+    if requests_first == '0' then
+        local other = redis.call('ZRANGEBYSCORE', queue, -PER_PRIORITY / 2, '+inf', 'LIMIT', 0, 1)[1]
+        if other then
+            return other
+        end
+    end
+    return redis.call('ZRANGE', queue, 0, 0)[1]
+end
 
 work_when_full()
 end_pauses()
@@ -10,7 +22,7 @@ while true do
         return false
     end
     local queue = prefix .. 'queue:' .. client
-    local id = redis.call('ZRANGE', queue, 0, 0)[1]
+    local id = first_of(queue)
     local job = id and load(id)
     if job then
         leave(job)

@@ -47,7 +47,7 @@ CREATE TABLE jobs (
     id BLOB NOT NULL UNIQUE,
     client INTEGER NOT NULL REFERENCES clients (id),
     state TEXT NOT NULL,
-    -- 0: normal priority, 1: low.
+    -- -1: the job of a request, 0: normal priority, 1: low.
     rank INTEGER NOT NULL,
     -- The place of a queued job among those of its client and rank; the smallest is first. A job that goes behind the
     -- others gets the number of that change, one that goes before them minus that. NULL: it is paused, or not queued.

@@ -14,6 +14,7 @@ mod prefer;
 mod receivers;
 mod results;
 mod shared;
+mod synchronous;
 mod waiting;
 mod webhooks;
 mod workers;

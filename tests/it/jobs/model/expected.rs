@@ -1,5 +1,7 @@
 //! The model of one job, and the rules by which it changes.
 
+use std::cmp::Reverse;
+
 use meshgate::domain::ErrorCode;
 use meshgate::jobs::job::MAX_DELIVERY_ATTEMPTS;
 use meshgate::jobs::queue::MAX_ATTEMPTS;
@@ -113,8 +115,8 @@ impl Expected {
     }
 
     /// The place in the line of its client: of two jobs, the one with the lower rank is first.
-    pub fn rank(&self) -> (bool, Place) {
-        (self.seen.spec.priority == Priority::Low, self.place)
+    pub fn rank(&self) -> (Reverse<Priority>, Place) {
+        (Reverse(self.seen.spec.priority), self.place)
     }
 
     /// When its webhook is due; `None` before the end, without a webhook, and without a record.

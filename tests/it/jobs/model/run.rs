@@ -2,7 +2,7 @@
 
 use meshgate::jobs::{
     Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Refusal, Removed, State, Submission,
-    Swept,
+    Swept, TakeOrder,
 };
 use proptest::sample::Index;
 use uuid::Uuid;
@@ -62,8 +62,8 @@ impl Model {
                 self.keys.released(client, key);
                 None
             }
-            Step::Take { brief } => {
-                self.take(if brief { &handles.brief } else { queue }, brief).await;
+            Step::Take { order, brief } => {
+                self.take(if brief { &handles.brief } else { queue }, order, brief).await;
                 None
             }
             Step::Renew { claim, progress } => self.renew(queue, claim, progress).await,
@@ -115,7 +115,7 @@ impl Model {
     /// Ends all jobs that have not ended.
     pub async fn end_all(&mut self, queue: &AnyQueue) {
         loop {
-            self.take(queue, false).await;
+            self.take(queue, TakeOrder::RequestsFirst, false).await;
             self.check(queue, &[]).await;
             let Some(number) = self.jobs.iter().position(|job| job.is_in(State::Running)) else { break };
             let token = self.jobs[number].token;

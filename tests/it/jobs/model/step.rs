@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshgate::jobs::{GiveBack, NextAttempt, Priority, State};
+use meshgate::jobs::{GiveBack, NextAttempt, Priority, State, TakeOrder};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -15,7 +15,7 @@ pub enum Step {
     Submit { client: usize, priority: Priority, bytes: u64, webhook: bool, key: Option<KeyUse> },
     Reserve { client: usize, key: KeyUse },
     Release { client: usize, key: KeyUse },
-    Take { brief: bool },
+    Take { order: TakeOrder, brief: bool },
     Renew { claim: Pick, progress: bool },
     Finish { claim: Pick, how: How },
     GiveBack { claim: Pick, reason: GiveBack, brief: bool },
@@ -63,7 +63,11 @@ fn pick() -> impl Strategy<Value = Pick> {
 }
 
 fn priority() -> impl Strategy<Value = Priority> {
-    select(vec![Priority::Low, Priority::Normal])
+    select(vec![Priority::Low, Priority::Normal, Priority::Request])
+}
+
+fn order() -> impl Strategy<Value = TakeOrder> {
+    select(vec![TakeOrder::RequestsFirst, TakeOrder::RequestsLast])
 }
 
 fn how() -> impl Strategy<Value = How> {
@@ -105,7 +109,7 @@ fn of_client() -> impl Strategy<Value = Step> {
 /// A step of a worker, or of the sender of webhooks.
 fn of_worker() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => proptest::bool::weighted(0.2).prop_map(|brief| Step::Take { brief }),
+        8 => (order(), proptest::bool::weighted(0.2)).prop_map(|(order, brief)| Step::Take { order, brief }),
         2 => (pick(), any::<bool>()).prop_map(|(claim, progress)| Step::Renew { claim, progress }),
         4 => (pick(), how()).prop_map(|(claim, how)| Step::Finish { claim, how }),
         3 => (pick(), reason(), any::<bool>())

@@ -1,6 +1,6 @@
 //! The order in which jobs are taken.
 
-use meshgate::jobs::State;
+use meshgate::jobs::{State, TakeOrder};
 use uuid::Uuid;
 
 use super::expected::{Expected, Place, check_change};
@@ -20,9 +20,9 @@ pub struct Served {
 
 impl Model {
     /// Takes the next job, if there is one. `is_brief`: whether `queue` leases it for a [`MOMENT`], which then passes.
-    pub async fn take(&mut self, queue: &AnyQueue, is_brief: bool) {
-        let first = self.first_in_line(queue).await;
-        let Some(claim) = queue.take("a worker").await.unwrap() else {
+    pub async fn take(&mut self, queue: &AnyQueue, order: TakeOrder, is_brief: bool) {
+        let first = self.first_in_line(queue, order).await;
+        let Some(claim) = queue.take_in(order, "a worker").await.unwrap() else {
             assert!(first.is_empty(), "nothing is taken, but {first:?} are next");
             return;
         };
@@ -49,8 +49,8 @@ impl Model {
         }
     }
 
-    /// Checks the positions of all queued jobs; returns the first of each client.
-    async fn first_in_line(&self, queue: &AnyQueue) -> Vec<Uuid> {
+    /// Checks the positions of all queued jobs; returns the first of each client in this order.
+    async fn first_in_line(&self, queue: &AnyQueue, order: TakeOrder) -> Vec<Uuid> {
         let mut first = Vec::new();
         for client in 0..CLIENTS {
             let queued = self.jobs.iter().filter(|job| job.client == client && job.is_in(State::Queued));
@@ -67,13 +67,13 @@ impl Model {
                 // The trait does not say in which order several jobs go that were given back.
                 let is_first = job.place == Place::First && line[found - 1].rank() == job.rank();
                 assert!(is_exact || is_first, "{found}");
-                positions.push(found);
-                if found == 1 {
-                    first.push(job.id());
-                }
+                let is_behind = order == TakeOrder::RequestsLast && job.seen.spec.is_of_request();
+                positions.push((found, is_behind, job.id()));
             }
             positions.sort_unstable();
-            assert!(positions.iter().copied().eq(1..=line.len()), "{positions:?}");
+            assert!(positions.iter().map(|(found, ..)| *found).eq(1..=line.len()), "{positions:?}");
+            let next = positions.iter().min_by_key(|(found, is_behind, _)| (*is_behind, *found));
+            first.extend(next.map(|(.., id)| *id));
         }
         first
     }

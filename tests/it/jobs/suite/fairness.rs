@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use meshgate::jobs::GiveBack;
+use meshgate::jobs::{GiveBack, TakeOrder};
 use tokio::task::JoinSet;
 
-use crate::jobs::samples::{client, low, spec_of};
+use crate::jobs::samples::{client, low, of_request, spec_of};
 use crate::jobs::side::{AnyQueue, Side};
-use crate::jobs::steps::{give_back, position, submit, succeed, take, take_this};
+use crate::jobs::steps::{give_back, position, submit, succeed, take, take_this, take_this_in};
 
 queues! {{
     the_jobs_of_a_client_are_taken_in_order
@@ -15,9 +15,12 @@ queues! {{
     the_client_with_the_fewest_running_jobs_is_next
     among_equals_the_client_served_longest_ago_is_next
     a_clients_normal_jobs_go_before_its_low_ones
+    a_clients_requests_go_before_its_jobs
+    a_worker_may_take_a_clients_jobs_before_its_requests
     priorities_make_no_difference_between_clients
     a_job_that_was_given_back_is_first
     a_job_that_was_given_back_keeps_its_priority
+    a_request_that_was_given_back_is_first
     positions_count_the_jobs_that_are_waited_for
 }}
 
@@ -120,16 +123,48 @@ async fn a_clients_normal_jobs_go_before_its_low_ones(side: impl Side) {
     }
 }
 
+async fn a_clients_requests_go_before_its_jobs(side: impl Side) {
+    let queue = side.open().await;
+    let normal = submit(&queue, spec_of("a")).await.id;
+    let first = submit(&queue, of_request("a")).await.id;
+    let low = submit(&queue, low("a")).await.id;
+    let second = submit(&queue, of_request("a")).await.id;
+    for (place, id) in [first, second, normal, low].into_iter().enumerate() {
+        assert_eq!(position(&queue, id).await, Some(place as u64 + 1));
+    }
+    for id in [first, second, normal, low] {
+        take_this(&queue, id).await;
+    }
+}
+
+async fn a_worker_may_take_a_clients_jobs_before_its_requests(side: impl Side) {
+    let queue = side.open().await;
+    let first = submit(&queue, of_request("a")).await.id;
+    let low = submit(&queue, low("a")).await.id;
+    let given_back = submit(&queue, spec_of("a")).await.id;
+    let normal = submit(&queue, spec_of("a")).await.id;
+    let second = submit(&queue, of_request("a")).await.id;
+    let claim = take_this_in(&queue, TakeOrder::RequestsLast, given_back).await;
+    assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
+    take_this_in(&queue, TakeOrder::RequestsLast, given_back).await;
+    take_this_in(&queue, TakeOrder::RequestsFirst, first).await;
+    for id in [normal, low, second] {
+        take_this_in(&queue, TakeOrder::RequestsLast, id).await;
+    }
+    assert_eq!(queue.take_in(TakeOrder::RequestsLast, "a worker").await.unwrap(), None);
+}
+
 async fn priorities_make_no_difference_between_clients(side: impl Side) {
     let queue = side.open().await;
     for _ in 0..4 {
         submit(&queue, spec_of("a")).await;
         submit(&queue, low("b")).await;
+        submit(&queue, of_request("c")).await;
     }
     for _ in 0..4 {
-        let mut pair = served(&queue, 2).await;
-        pair.sort();
-        assert_eq!(pair, ["key:a", "key:b"]);
+        let mut round = served(&queue, 3).await;
+        round.sort();
+        assert_eq!(round, ["key:a", "key:b", "key:c"]);
     }
 }
 
@@ -155,6 +190,18 @@ async fn a_job_that_was_given_back_keeps_its_priority(side: impl Side) {
     let normal = submit(&queue, spec_of("a")).await.id;
     assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
     for id in [normal, first_low, second_low] {
+        take_this(&queue, id).await;
+    }
+}
+
+async fn a_request_that_was_given_back_is_first(side: impl Side) {
+    let queue = side.open().await;
+    let first = submit(&queue, of_request("a")).await.id;
+    let second = submit(&queue, of_request("a")).await.id;
+    let claim = take_this(&queue, first).await;
+    let job = submit(&queue, spec_of("a")).await.id;
+    assert!(give_back(&queue, &claim, GiveBack::Stopping).await);
+    for id in [first, second, job] {
         take_this(&queue, id).await;
     }
 }
