@@ -35,6 +35,11 @@ const REPACK: &str = "output_format=gltf&filename=a.glb";
 /// Converts what [`distinct`] makes.
 const CONVERT: &str = "output_format=glb&filename=a.obj";
 
+/// Converts `middle.glb`, with a scale after it.
+const SCALE: &str = "output_format=stl&filename=a.glb&scale=";
+/// Jobs of `middle.glb`.
+const SCALED: usize = 40;
+
 /// The largest numbers of jobs and bytes that the settings allow.
 const NO_LIMITS: [(&str, &str); 2] = [("JOBS_LIMIT", "1000000"), ("JOBS_MAX_SIZE", "1000G")];
 
@@ -71,7 +76,7 @@ impl Bench {
         let (mut requests, mut jobs) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             requests.push(distinct_http(&server, 2 * round * DISTINCT, 4).await?.0);
-            jobs.push(distinct_jobs(&server, (2 * round + 1) * DISTINCT).await?);
+            jobs.push(distinct_jobs(&server, (2 * round + 1) * DISTINCT, DISTINCT, smallest).await?);
         }
         let rate = |took: Duration| DISTINCT as f64 / took.as_secs_f64();
         let (requests, jobs) = (rate(median(&mut requests)), rate(median(&mut jobs)));
@@ -109,8 +114,25 @@ impl Bench {
         Ok(Row::at_least(what, format!("{rate:.0}/s, {} kB each", model.len() / 1000), rate, 300.0))
     }
 
-    /// Two worker processes with one slot each, compared with one, over one Redis.
-    pub async fn job_workers(&self) -> Result<Row> {
+    /// Two worker processes with one slot each, compared with one, over one Redis. With the smallest models, a good part
+    /// of the processors' time is that of the gateway, of Redis and of the clients, which share them here.
+    pub async fn job_workers(&self) -> Result<Vec<Row>> {
+        let middle = fs::read(self.model("middle.glb"))?;
+        // Each scale makes another result.
+        let scaled = move |number| (format!("{SCALE}1.{number:04}"), middle.clone());
+        Ok(vec![
+            self.two_workers("jobs of 1 MB models: 2 worker processes of one slot / 1", SCALED, scaled)
+                .await?,
+            self.two_workers(
+                "jobs of the smallest models: 2 worker processes of one slot / 1",
+                DISTINCT,
+                smallest,
+            )
+            .await?,
+        ])
+    }
+
+    async fn two_workers(&self, what: &'static str, jobs: usize, model: impl Model) -> Result<Row> {
         let (mut one, mut two) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             for (workers, times) in [(1, &mut one), (2, &mut two)] {
@@ -122,13 +144,12 @@ impl Bench {
                 let _workers = (0..workers)
                     .map(|_| Server::start_as(self, "worker", &with_one_slot, &[WARM]))
                     .collect::<Result<Vec<_>>>()?;
-                times.push(distinct_jobs(&gateway, round * DISTINCT).await?);
+                times.push(distinct_jobs(&gateway, round * jobs, jobs, model.clone()).await?);
             }
         }
-        let rate = |took: Duration| DISTINCT as f64 / took.as_secs_f64();
+        let rate = |took: Duration| jobs as f64 / took.as_secs_f64();
         let (one, two) = (rate(median(&mut one)), rate(median(&mut two)));
-        let what = "jobs: 2 worker processes of one slot / 1";
-        Ok(Row::at_least(what, format!("{two:.0}/s / {one:.0}/s"), two / one, 1.7))
+        Ok(Row::at_least(what, format!("{two:.1}/s / {one:.1}/s"), two / one, 1.7))
     }
 
     /// A hundred thousand queued jobs: memory, and the times of calls.
@@ -304,21 +325,36 @@ async fn ended(server: &Server, path: &str) -> Result<Value> {
     Err("a job does not end".into())
 }
 
-/// Submits distinct conversions from four clients; returns the time until all have ended.
-async fn distinct_jobs(server: &Arc<Server>, first: usize) -> Result<Duration> {
+/// The query and the model of a job with this number.
+trait Model: Fn(usize) -> (String, Vec<u8>) + Clone + Send + 'static {}
+
+impl<M: Fn(usize) -> (String, Vec<u8>) + Clone + Send + 'static> Model for M {}
+
+fn smallest(number: usize) -> (String, Vec<u8>) {
+    (CONVERT.to_owned(), distinct(number))
+}
+
+/// Submits that many conversions from four clients; returns the time until all have ended.
+async fn distinct_jobs(
+    server: &Arc<Server>,
+    first: usize,
+    jobs: usize,
+    model: impl Model,
+) -> Result<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..4 {
-        let (server, next) = (Arc::clone(server), Arc::clone(&next));
+        let (server, next, model) = (Arc::clone(server), Arc::clone(&next), model.clone());
         clients.spawn(async move {
             let mut paths = Vec::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= DISTINCT {
+                if number >= jobs {
                     return Ok::<_, String>(paths);
                 }
-                let job = accepted(submission(&server, CONVERT, distinct(first + number))).await?;
+                let (query, model) = model(first + number);
+                let job = accepted(submission(&server, &query, model)).await?;
                 paths.push(text(&job["links"]["self"]).to_owned());
             }
         });

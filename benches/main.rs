@@ -96,7 +96,8 @@ async fn main() -> Result<()> {
     }
     if wanted("jobs") {
         add(bench.job_start().await?);
-        add(vec![bench.job_throughput().await?, bench.job_acceptance().await?, bench.job_workers().await?]);
+        add(vec![bench.job_throughput().await?, bench.job_acceptance().await?]);
+        add(bench.job_workers().await?);
         add(bench.many_jobs().await?);
         add(vec![bench.job_streams().await?]);
     }

@@ -204,7 +204,8 @@ impl fmt::Display for ErrorCode {
 pub struct ConversionError {
     pub code: ErrorCode,
     pub detail: String,
-    /// Whether the engine ran, but went down during each attempt of this conversion. Only jobs use it.
+    /// Whether the engine ran, but went down or was killed during each attempt of this conversion, which need not be the
+    /// model's fault. Jobs are tried again then.
     #[serde(skip)]
     pub is_engine_lost: bool,
 }

@@ -140,8 +140,8 @@ impl<'a> Attempt<'a> {
             }
         };
         match error.code {
+            _ if error.is_engine_lost => Ending::GiveBack(GiveBack::EngineLost),
             ErrorCode::ShuttingDown => Ending::GiveBack(GiveBack::Stopping),
-            ErrorCode::EngineUnavailable if error.is_engine_lost => Ending::GiveBack(GiveBack::EngineLost),
             ErrorCode::EngineUnavailable => Ending::GiveBack(GiveBack::EngineUnavailable),
             ErrorCode::DiskFull => Ending::GiveBack(GiveBack::DiskFull),
             ErrorCode::MemoryLimit if self.may_get_more_memory() => Ending::GiveBack(GiveBack::OutOfMemory),

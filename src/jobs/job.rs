@@ -164,7 +164,7 @@ pub enum GiveBack {
     Stopping,
     /// The worker has no engine. Not an attempt.
     EngineUnavailable,
-    /// Blender went down twice during the conversion, perhaps because of this job.
+    /// Blender went down, or was killed, twice during the conversion, perhaps because of this job.
     EngineLost,
     /// The store could not be used, or took too long. Not an attempt.
     StoreUnavailable,

@@ -175,7 +175,7 @@ impl Metrics {
                 "job_attempts_total",
                 "Attempts of jobs that ended in this process: succeeded, failed, cancelled, lost with the lease, or \
                  the reason why the job was queued again",
-                &["outcome"],
+                &["reason"],
             )?,
             webhook_deliveries: counters(
                 &registry,
@@ -186,7 +186,7 @@ impl Metrics {
             )?,
             registry,
         };
-        for outcome in [
+        for reason in [
             "succeeded",
             "failed",
             "cancelled",
@@ -198,7 +198,7 @@ impl Metrics {
             "disk_full",
             "out_of_memory",
         ] {
-            metrics.job_attempts.with_label_values(&[outcome]);
+            metrics.job_attempts.with_label_values(&[reason]);
         }
         for outcome in ["delivered", "failed", "gave_up", "gone"] {
             metrics.webhook_deliveries.with_label_values(&[outcome]);
@@ -274,9 +274,9 @@ impl Metrics {
         self.redis_duration.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
 
-    /// Counts an attempt of a job that ended.
-    pub fn job_attempt(&self, outcome: &str) {
-        self.job_attempts.with_label_values(&[outcome]).inc();
+    /// Counts an attempt of a job, by the reason why it ended.
+    pub fn job_attempt(&self, reason: &str) {
+        self.job_attempts.with_label_values(&[reason]).inc();
     }
 
     /// Records how long a job waited for its first attempt.

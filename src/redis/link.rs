@@ -5,7 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisResult, Script, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, RedisResult,
+    Script, cmd,
+};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -74,13 +77,40 @@ pub async fn connect(client: &Client, policy: &ConnectionPolicy) -> Result<Multi
     let connecting = async {
         // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(connection_error(client, &config, policy, error).await),
+        };
         // Before the probe, which a cluster or a Sentinel answers with an error that says less.
         in_time(policy.answer_within, check(&mut connection, policy)).await?.map_err(Error::Unsuitable)?;
         in_time(policy.answer_within, probe(&mut connection, policy)).await?;
         Ok(connection)
     };
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err(late(client)))
+}
+
+/// Returns why there is no connection. A server that refuses the password or the database may fail the check as well,
+/// which says more: a Sentinel has no databases and seldom the password of its Redis, and a cluster has one database.
+async fn connection_error(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+    policy: &ConnectionPolicy,
+    error: RedisError,
+) -> Error {
+    let is_refusal = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::AuthenticationFailed);
+    if !is_refusal || policy.check.is_none() {
+        return error.into();
+    }
+    let info = client.get_connection_info().clone().set_redis_settings(RedisConnectionInfo::default());
+    let checked = async {
+        let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(config).await?;
+        check(&mut connection, policy).await
+    };
+    match checked.await {
+        Ok(Err(why)) => Error::Unsuitable(why),
+        // Usually, it asks for a password.
+        Ok(Ok(())) | Err(_) => error.into(),
+    }
 }
 
 /// The error of a connection that took too long. A Redis without TLS answers nothing to a client that begins with it.

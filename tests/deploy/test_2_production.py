@@ -284,7 +284,7 @@ def test_a_worker_runs_jobs(production, jobs, port):
     assert all(b"Kaydara FBX" in jobs.result(path)[:32] for path in paths)
     network = f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}'
     text = ask(5000, "/metrics", host=inspect(production.container("worker"), network)).body.decode()
-    done = re.search(r'^meshgate_job_attempts_total\{outcome="succeeded"\} (\d+)$', text, re.MULTILINE)
+    done = re.search(r'^meshgate_job_attempts_total\{reason="succeeded"\} (\d+)$', text, re.MULTILINE)
     assert done and int(done[1]) > 0, text
     # nginx passes requests to servers only.
     assert all(ask(port, "/v1/formats").status == 200 for _ in range(20))

@@ -336,6 +336,7 @@ impl ChildRun {
 
     fn crashed_in_fbx_import(&self, exited: &Exited, failure: AttemptFailure) -> bool {
         failure == AttemptFailure::Crash
+            && !was_killed(exited)
             && self.task.input_format == Format::Fbx
             && matches!(exited.stage, None | Some(Stage::Importing))
     }
@@ -439,6 +440,11 @@ fn disk_full() -> ConversionError {
     ConversionError::new(ErrorCode::DiskFull, "the disk is full")
 }
 
+/// Whether somebody else killed the child, such as the OOM killer; the engine says why it kills one itself.
+fn was_killed(exited: &Exited) -> bool {
+    matches!(exited.end, End::Signal { signal: libc::SIGKILL })
+}
+
 fn crashed(failure: AttemptFailure, exited: &Exited) -> ConversionError {
     let doing = match exited.stage {
         None => "starting on",
@@ -447,17 +453,17 @@ fn crashed(failure: AttemptFailure, exited: &Exited) -> ConversionError {
         Some(Stage::Exporting) => "exporting",
         Some(Stage::Packing) => "packing",
     };
-    let detail = match (failure, exited.end) {
-        (AttemptFailure::Hang, _) => format!("blender hung while {doing} this model, in a fresh process too"),
-        // The signal that the OOM killer sends.
-        (_, End::Signal { signal: libc::SIGKILL }) => {
+    let is_killed = was_killed(exited);
+    let detail = match failure {
+        AttemptFailure::Hang => format!("blender hung while {doing} this model, in a fresh process too"),
+        _ if is_killed => {
             format!(
                 "blender was killed while {doing} this model, twice; most likely the machine ran out of memory"
             )
         }
         _ => format!("blender crashed while {doing} this model, in a fresh process too"),
     };
-    ConversionError::new(ErrorCode::EngineCrashed, detail)
+    ConversionError { is_engine_lost: is_killed, ..ConversionError::new(ErrorCode::EngineCrashed, detail) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
@@ -24,13 +25,13 @@ pub(super) struct Program {
     pub package: Package,
     /// Another script to run instead of the package's own zygote.
     pub entry: Option<PathBuf>,
-    /// The zygote's home and temporary directory.
-    pub home: PathBuf,
+    /// The folder of this process, for conversions. Zygotes stay in it, and start in a folder of their own in it.
+    pub work: PathBuf,
 }
 
 impl Program {
-    /// The command of a zygote that has `socket` as its standard input.
-    fn command(&self, socket: UnixStream) -> Command {
+    /// The command of a zygote that has `socket` as its standard input, and this folder for temporary files.
+    fn command(&self, socket: UnixStream, scratch: &Path) -> Command {
         let mut command = Command::new(self.engine.program());
         match &self.engine {
             Engine::Python(_) => command.args(["-I", "-c"]),
@@ -45,12 +46,12 @@ impl Program {
         };
         command
             .arg(self.code())
-            .current_dir(&self.home)
+            .current_dir(&self.work)
             // Blender gets neither our secrets nor a user's settings.
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("HOME", &self.home)
-            .env("TMPDIR", &self.home)
+            .env("HOME", scratch)
+            .env("TMPDIR", scratch)
             .env("LANG", "C.UTF-8")
             .env("BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION", "true")
             .stdin(Stdio::from(OwnedFd::from(socket)))
@@ -84,6 +85,8 @@ fn python_string(path: &Path) -> String {
 
 /// A started zygote: its process, socket and log.
 pub(super) struct Started {
+    /// Its temporary files, until it is ready. A zygote that is killed before that leaves some.
+    pub scratch: TempDir,
     pub process: Child,
     pub socket: tokio::net::UnixStream,
     pub log: Log,
@@ -128,12 +131,14 @@ impl Launcher {
     async fn spawn(&self) -> io::Result<Started> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        let scratch = tempfile::Builder::new().prefix("start-").tempdir_in(&self.program.work)?;
+        let command = self.program.command(theirs, scratch.path());
         let (answer, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
-        self.requests.send(Request { command: self.program.command(theirs), answer }).map_err(|_| gone())?;
+        self.requests.send(Request { command, answer }).map_err(|_| gone())?;
         let mut process = started.await.map_err(|_| gone())??;
         let log = Log::follow(process.stderr.take());
-        Ok(Started { process, socket: tokio::net::UnixStream::from_std(ours)?, log })
+        Ok(Started { scratch, process, socket: tokio::net::UnixStream::from_std(ours)?, log })
     }
 }
 

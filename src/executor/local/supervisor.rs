@@ -123,7 +123,7 @@ impl Blender {
             engine: settings.engine.clone(),
             package,
             entry: settings.entry.clone(),
-            home: settings.work.path().to_owned(),
+            work: settings.work.path().to_owned(),
         })?);
         let tracker = TaskTracker::new();
         let recipe =

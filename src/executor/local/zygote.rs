@@ -72,7 +72,7 @@ impl Zygote {
     /// Starts a zygote and waits until it is ready. Dropping the future kills it.
     pub async fn start(recipe: &ZygoteSettings, cold: bool) -> Result<Zygote, EngineError> {
         let began = tokio::time::Instant::now();
-        let Started { mut process, socket, mut log } = recipe.launcher.start().await?;
+        let Started { scratch, mut process, socket, mut log } = recipe.launcher.start().await?;
         let (mut reader, mut writer) = socket.into_split();
         let hello = Command::Hello(Hello { cold, ..recipe.hello.clone() });
         let greeting = async {
@@ -85,6 +85,8 @@ impl Zygote {
             return Err(EngineError::NotReady { waited: recipe.ready_within, log });
         };
         let ready = check_ready(answer, &mut process, &mut log).await?;
+        // From here on, it makes no temporary files; its children have folders of their own.
+        drop(scratch);
         let pid = process.id().unwrap_or_default();
         tracing::debug!(pid, cold, seconds = began.elapsed().as_secs_f64(), "a zygote is ready");
 

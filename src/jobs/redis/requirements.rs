@@ -8,9 +8,8 @@ pub fn check(info: &str, allow_volatile: bool) -> Result<(), String> {
     // Valkey has the second name, unless it is told to be compatible.
     let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode"));
     if mode == Some("sentinel") {
-        return Err(
-            "it is a Sentinel, which keeps no data; name an address that leads to the master".to_owned()
-        );
+        let why = "it is a Sentinel, which keeps no data; name an address that always leads to the master";
+        return Err(why.to_owned());
     }
     if mode == Some("cluster") || field(info, "cluster_enabled") == Some("1") {
         return Err("it is a Redis Cluster; use a single Redis for jobs".to_owned());

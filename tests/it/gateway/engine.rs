@@ -42,11 +42,17 @@ impl Gateway {
 
     /// Waits for a running child that the gateway knows of: its zygote is idle again.
     pub async fn child(&self) -> i32 {
+        self.another_child(0).await
+    }
+
+    /// Waits for such a child that is not the process `other`.
+    pub async fn another_child(&self, other: i32) -> i32 {
         let began = Instant::now();
         loop {
             for zygote in self.zygotes() {
-                if let Some(child) = converting(&[zygote]).first().filter(|_| sleeps(zygote)) {
-                    return *child;
+                let child = converting(&[zygote]).into_iter().find(|child| *child != other && sleeps(zygote));
+                if let Some(child) = child {
+                    return child;
                 }
             }
             assert!(began.elapsed() < LONG, "no conversion in a child");

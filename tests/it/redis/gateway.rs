@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::RedisServer;
-use crate::gateway::{Gateway, TRIANGLE, scrape, until};
+use crate::gateway::{Gateway, LONG, TRIANGLE, scrape, until};
 
 const NO_ENGINE: (&str, &str) = ("BLENDER_PYTHON", "/bin/false");
 
+/// Runs the program until it ends; one that does not is killed, with the exit code 124.
 fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+    let mut command = Command::new("timeout");
+    command.arg(LONG.as_secs().to_string()).arg(env!("CARGO_BIN_EXE_meshgate"));
     command.args(arguments).current_dir(root).envs(variables.iter().copied()).output().unwrap()
 }
 
@@ -210,12 +212,16 @@ fn the_doctor_reports_what_keeps_the_jobs() {
     assert!(line.starts_with(expected), "{line}");
     let line = jobs(&[url, ("ALLOW_VOLATILE_JOBS", "true")]);
     assert!(line.starts_with("✓ jobs: 7."), "{line}");
+    let protected = RedisServer::with(&["--appendonly", "yes", "--requirepass", "s3cret"]);
+    let url = format!("{}?pass=wr0ng", protected.url());
+    let line = jobs(&[("JOBS_REDIS_URL", &url)]);
+    assert!(line.ends_with(": it does not let this user in with this password"), "{line}");
     let line = jobs(&[("JOBS_REDIS_URL", "redis://127.0.0.1:1")]);
     assert!(line.starts_with("✗ jobs: 127.0.0.1:1: "), "{line}");
 }
 
 #[test]
-fn servers_of_a_cluster_or_a_sentinel_are_refused() {
+fn urls_of_a_cluster_or_a_sentinel_are_refused() {
     for (url, expected) in [
         ("redis+sentinel://:s3cret@a:26379/mymaster", ": Sentinel is not supported; "),
         ("redis+cluster://:s3cret@a", ": several servers and clusters are not supported; "),
@@ -228,17 +234,41 @@ fn servers_of_a_cluster_or_a_sentinel_are_refused() {
             assert!(line.contains(expected) && !said.contains("s3cret"), "{said}");
         }
     }
+}
+
+/// A node of a cluster that has no others.
+fn cluster() -> RedisServer {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port().to_string();
     drop(free);
     let bus = ["--cluster-enabled", "yes", "--bind", "127.0.0.1", "--cluster-port", port.as_str()];
-    let cluster = RedisServer::with(&[&["--appendonly", "yes"][..], &bus].concat());
+    RedisServer::with(&[&["--appendonly", "yes"][..], &bus].concat())
+}
+
+#[test]
+fn a_cluster_or_a_sentinel_keeps_no_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    let output = meshgate(&["worker"], &[("JOBS_REDIS_URL", &cluster.url()), ("DATA_DIR", data)]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("it is a Redis Cluster; use a single Redis for jobs"), "{said}");
+    for (server, why) in [
+        (cluster(), "it is a Redis Cluster; use a single Redis for jobs"),
+        (
+            RedisServer::sentinel(),
+            "it is a Sentinel, which keeps no data; name an address that always leads to the master",
+        ),
+    ] {
+        let expected = format!("meshgate: the redis of JOBS_REDIS_URL cannot keep jobs: {why}\n");
+        // Neither has a second database, nor a password, which the Redis behind it may have.
+        for (subcommand, rest) in
+            [("serve", ""), ("worker", ""), ("worker", "?db=1"), ("worker", "?pass=s3cret&db=1")]
+        {
+            let url = format!("{}{rest}", server.url());
+            let variables =
+                [("JOBS_REDIS_URL", url.as_str()), ("ALLOW_VOLATILE_JOBS", "true"), ("DATA_DIR", data)];
+            let output = meshgate(&[subcommand], &variables);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((said, output.status.code()), (expected.clone(), Some(1)), "{subcommand} {rest}");
+        }
+    }
 }
 
 #[test]

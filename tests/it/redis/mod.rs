@@ -17,6 +17,9 @@ pub use proxy::{Hold, Proxy};
 
 use super::gateway::{LONG, until};
 
+/// The file with the settings of a server, in its folder. Arguments replace its settings.
+const SETTINGS: &str = "redis.conf";
+
 /// A `redis-server` at a socket in its own folder. Dropping it kills the server and deletes its data.
 pub struct RedisServer {
     process: Child,
@@ -31,7 +34,18 @@ impl RedisServer {
 
     /// Starts a server with these arguments in addition to the usual ones.
     pub fn with(arguments: &[&str]) -> RedisServer {
+        RedisServer::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    /// Starts a Sentinel that watches no server.
+    pub fn sentinel() -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
+        // A Sentinel keeps its state in the file with its settings, and does not start without one.
+        std::fs::write(folder.path().join(SETTINGS), "").unwrap();
+        RedisServer::start_in(folder, &["--sentinel"])
+    }
+
+    fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> RedisServer {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let process = spawn(folder.path(), &arguments);
         let mut server = RedisServer { process, folder, arguments };
@@ -113,6 +127,7 @@ fn spawn(folder: &Path, arguments: &[String]) -> Child {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/redis-server");
     assert!(program.exists(), "run: make setup");
     Command::new(program)
+        .args(folder.join(SETTINGS).exists().then_some(SETTINGS))
         .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
         .args(arguments)
         .current_dir(folder)

@@ -1,14 +1,15 @@
 //! Replacement of zygotes: promise 4.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use meshgate::domain::{ConversionError, ErrorCode};
+use meshgate::domain::{ConversionError, ErrorCode, Format};
 use meshgate::executor::stats::{AttemptFailure, RestartReason};
 use meshgate::executor::task::CompletedTask;
 use rustix::process::Signal;
 
 use super::harness::{A_SECOND, Harness, LONG, script, signal, until, zygote};
-use crate::busy_engine::alive;
+use crate::busy_engine::{alive, children};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worn_zygote_is_replaced_without_delay() {
@@ -77,6 +78,64 @@ async fn a_conversion_that_loses_its_zygote_twice_is_not_the_models_fault() {
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "blender went down twice during this conversion; try again");
     assert!(error.is_engine_lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_is_killed_from_outside_is_not_the_models_fault() {
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let mut job = harness.job("wait");
+    job.task.input_format = Format::Fbx;
+    let mut running = job.begin(&blender).await;
+    let first = running.pid;
+    signal(first, Signal::KILL);
+    let again = until_pid_changes(&job, first, &mut running.run).await;
+    job.go();
+    let done = running.run.await.unwrap();
+    assert_eq!(done.retried_after, Some(AttemptFailure::Crash));
+    assert_eq!(done.success.importer, "wm.obj_import", "the other importer may read the model differently");
+    assert!(!alive(again));
+
+    let job = harness.job("wait");
+    let mut running = job.begin(&blender).await;
+    let first = running.pid;
+    signal(first, Signal::KILL);
+    let again = until_pid_changes(&job, first, &mut running.run).await;
+    signal(again, Signal::KILL);
+    let error = running.run.await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::EngineCrashed);
+    assert!(error.detail.contains("most likely the machine ran out of memory"), "{error}");
+    assert!(error.is_engine_lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zygote_that_dies_while_it_starts_leaves_no_files() {
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let old = zygote(&blender);
+    let starting = || {
+        let entries = std::fs::read_dir(harness.settings.work.path()).unwrap().map(Result::unwrap);
+        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.path()).next()
+    };
+    assert_eq!(starting(), None);
+    signal(old, Signal::KILL);
+    let has_files = |path: PathBuf| std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
+    until("its successor makes temporary files", LONG, || starting().is_some_and(has_files)).await;
+    // Tests run in one process; only this one's zygotes are in its folder.
+    let is_here = |pid: &i32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == harness.settings.work.path())
+    };
+    let successors: Vec<i32> =
+        children(&[std::process::id().cast_signed()]).into_iter().filter(is_here).collect();
+    assert!(!successors.is_empty());
+    for successor in successors {
+        signal(successor, Signal::KILL);
+    }
+    until("nothing is left of it", LONG, || {
+        let running = blender.stats().zygote.is_some_and(|pid| alive(pid.cast_signed()));
+        running && starting().is_none()
+    })
+    .await;
 }
 
 fn parent(pid: i32) -> i32 {

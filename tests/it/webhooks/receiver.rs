@@ -75,6 +75,11 @@ impl Receiver {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.shared.requests.lock().unwrap().clear();
+    }
+
     pub fn sent(&self) -> usize {
         self.shared.sent.load(Ordering::Relaxed)
     }

@@ -70,7 +70,7 @@ async fn a_job_waits_for_a_store_that_is_away() {
 
     let gateway = Gateway::start(&[data_dir(&folder), ONE_WORKER]);
     let began = Instant::now();
-    let none = "meshgate_job_attempts_total{outcome=\"store_unavailable\"} 0\n";
+    let none = "meshgate_job_attempts_total{reason=\"store_unavailable\"} 0\n";
     while scrape(&gateway).await.contains(none) {
         assert!(began.elapsed() < LONG, "no attempt ends because of the store");
         tokio::time::sleep(PAUSE).await;
@@ -103,7 +103,7 @@ async fn a_job_waits_for_a_store_that_hangs() {
 
     let gateway = Gateway::start(&[data_dir(&folder), ONE_WORKER, ("CONVERSION_TIMEOUT", "8")]);
     let began = Instant::now();
-    let none = "meshgate_job_attempts_total{outcome=\"store_unavailable\"} 0\n";
+    let none = "meshgate_job_attempts_total{reason=\"store_unavailable\"} 0\n";
     while scrape(&gateway).await.contains(none) {
         assert!(began.elapsed() < LONG, "no attempt ends because of the store");
         tokio::time::sleep(PAUSE).await;

@@ -20,8 +20,8 @@ async fn jobs_and_their_attempts_are_counted() {
         "meshgate_jobs{state=\"queued\"} 0",
         "meshgate_jobs{state=\"succeeded\"} 1",
         "meshgate_jobs{state=\"failed\"} 1",
-        "meshgate_job_attempts_total{outcome=\"succeeded\"} 2",
-        "meshgate_job_attempts_total{outcome=\"failed\"} 1",
+        "meshgate_job_attempts_total{reason=\"succeeded\"} 2",
+        "meshgate_job_attempts_total{reason=\"failed\"} 1",
         "meshgate_job_wait_seconds_count 3",
         "meshgate_jobs_oldest_queued_seconds 0",
     ];

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::super::{FAST, REPACK, objects_of_jobs, path, with_webhook};
 use crate::busy_engine::conversions_below;
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, LONG, TRIANGLE};
+use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE};
 use crate::redis::{Proxy, RedisServer};
 use crate::webhooks::receiver::{Receiver, Reply};
 
@@ -88,6 +88,21 @@ impl Cluster {
         Gateway::start_as(command, &variables)
     }
 
+    /// Kills Redis, and starts it again.
+    pub fn restart_redis(&mut self) {
+        let Queue::Redis(server, _) = &mut self.queue else { unreachable!("there is no Redis") };
+        server.kill();
+        server.restart();
+    }
+
+    /// Removes the objects that belong to no job, when all jobs are removed, and forgets their webhooks.
+    pub fn forget(&self) {
+        for path in objects_of_jobs(self.data()) {
+            std::fs::remove_file(path).unwrap();
+        }
+        self.receiver.forget();
+    }
+
     pub fn data(&self) -> &Path {
         self.folder.path()
     }
@@ -150,6 +165,15 @@ pub async fn submit_until_accepted(gateway: &Gateway, query: &str, model: Vec<u8
         };
         assert!(began.elapsed() < LONG, "it is never accepted: {answer}");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until a gateway has found the queue again.
+pub async fn until_found(gateway: &Gateway) {
+    let began = Instant::now();
+    while gateway.get("/v1/jobs").await.status() != 200 {
+        assert!(began.elapsed() < LONG, "it never finds its queue");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

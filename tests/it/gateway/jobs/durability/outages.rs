@@ -114,7 +114,7 @@ async fn jobs_wait_for_a_store_that_is_away() {
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     drop(held);
     // The running one ends, and cannot store its result; then the others find no model.
-    let given_back = "meshgate_job_attempts_total{outcome=\"store_unavailable\"} ";
+    let given_back = "meshgate_job_attempts_total{reason=\"store_unavailable\"} ";
     let began = Instant::now();
     loop {
         let metrics = scrape(&worker).await;

@@ -2,7 +2,7 @@
 
 use super::super::{FAST, SLOW};
 use super::check::ended_well;
-use super::cluster::{kill, submit_until_accepted};
+use super::cluster::{kill, submit_until_accepted, until_found};
 use super::trap::Moment;
 use super::{Cluster, Queue};
 use crate::busy_engine::alive;
@@ -10,6 +10,7 @@ use crate::gateway::engine::{motion, send};
 use crate::gateway::{Gateway, TRIANGLE, until};
 use crate::webhooks::receiver::Reply;
 use rustix::process::Signal;
+use serde_json::Value;
 
 suite! {
     {
@@ -23,7 +24,7 @@ suite! {
         killed_after_storing_the_result
         killed_after_recording_the_end
         killed_during_the_conversion
-        a_lost_child_or_zygote_costs_no_job
+        a_killed_child_costs_no_job
     }
 }
 
@@ -47,26 +48,58 @@ async fn killed_after_recording_the_end(cluster: Cluster) {
     dies_at(cluster, Moment::AfterEnd).await;
 }
 
-/// Kills the process whose step it is, and starts another one.
-async fn dies_at(cluster: Cluster, moment: Moment) {
+/// Kills one process after the other at this moment of a job of its own, and starts another one.
+async fn dies_at(mut cluster: Cluster, moment: Moment) {
     let (mut gateway, mut worker) = (cluster.gateway(), cluster.worker());
     cluster.warm_up(&gateway).await;
-    let trap = cluster.set_trap(moment, &worker);
-    let first = begin(&cluster, &gateway, moment);
-    let trap = cluster.until_trapped(moment, trap);
-    let died = if moment.is_of_worker() { &mut worker } else { &mut gateway };
-    let below = died.descendants();
-    kill(died);
-    drop(trap);
-    until("no process of it is left", || !below.iter().any(|pid| alive(*pid)));
-    if moment.is_of_worker() {
-        worker = cluster.worker();
-    } else {
-        gateway = cluster.gateway();
+    for victim in Victim::of(&cluster.queue) {
+        let trap = cluster.set_trap(moment, &worker);
+        let first = begin(&cluster, &gateway, moment, victim);
+        let trap = cluster.until_trapped(moment, trap);
+        match victim {
+            Victim::Zygote => worker.zygotes().iter().for_each(|pid| send(*pid, Signal::KILL)),
+            Victim::Worker => {
+                let below = worker.descendants();
+                kill(&mut worker);
+                until("no process of it is left", || !below.iter().any(|pid| alive(*pid)));
+            }
+            Victim::Gateway => kill(&mut gateway),
+            Victim::Redis => {}
+        }
+        drop(trap);
+        match victim {
+            Victim::Zygote => {}
+            Victim::Worker => worker = cluster.worker(),
+            Victim::Gateway => gateway = cluster.gateway(),
+            Victim::Redis => {
+                cluster.restart_redis();
+                until_found(&gateway).await;
+            }
+        }
+        let job = submitted(&cluster, &gateway, victim, first.await.unwrap()).await;
+        // A gateway that lives removes the model of a job that was surely not recorded.
+        let may_be_abandoned = moment == Moment::BeforeRecord && victim != Victim::Zygote;
+        let abandoned =
+            if may_be_abandoned { cluster.objects_without(std::slice::from_ref(&job)) } else { 0 };
+        ended_well(&cluster, &gateway, &[job], abandoned).await;
+        cluster.forget();
     }
-    let _ = first.await;
-    finish(&cluster, &gateway, usize::from(moment == Moment::BeforeRecord)).await;
-    drop(worker);
+}
+
+/// Who is killed. There is a child only during the conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Zygote,
+    Worker,
+    Gateway,
+    Redis,
+}
+
+impl Victim {
+    fn of(queue: &Queue) -> Vec<Victim> {
+        let redis = matches!(queue, Queue::Redis(..)).then_some(Victim::Redis);
+        [Victim::Zygote, Victim::Worker, Victim::Gateway].into_iter().chain(redis).collect()
+    }
 }
 
 /// Submits a job, as a client that may be interrupted.
@@ -74,66 +107,84 @@ fn begin(
     cluster: &Cluster,
     gateway: &Gateway,
     moment: Moment,
+    victim: Victim,
 ) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
     let mut request = gateway.submission(&cluster.with_webhook(FAST), TRIANGLE);
     // A key is reserved in the queue before the model is stored, and a trap in SQLite would stop that.
     if moment != Moment::BeforeRecord {
-        request = request.header("idempotency-key", "one");
+        request = request.header("idempotency-key", format!("{victim:?}"));
     }
     tokio::spawn(request.send())
 }
 
-/// Repeats the submission, whose job must be the same one, and checks how it ends.
-async fn finish(cluster: &Cluster, gateway: &Gateway, abandoned: usize) {
-    let job = submit_until_accepted(gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await;
-    ended_well(cluster, gateway, &[job], abandoned).await;
+/// The job that was accepted. Without a response, the client repeats its submission, whose job is the same one if it
+/// was recorded.
+async fn submitted(
+    cluster: &Cluster,
+    gateway: &Gateway,
+    victim: Victim,
+    first: reqwest::Result<reqwest::Response>,
+) -> Value {
+    let key = format!("{victim:?}");
+    match first {
+        Ok(answer) if answer.status() == 202 => answer.json().await.unwrap(),
+        _ => submit_until_accepted(gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), &key).await,
+    }
 }
 
-async fn killed_during_the_conversion(cluster: Cluster) {
-    let (gateway, mut worker) = (cluster.gateway(), cluster.worker());
-    let job = gateway.submit(&cluster.with_webhook(SLOW), motion()).await;
-    let child = worker.child().await;
-    kill(&mut worker);
-    until("its child is gone", || !alive(child));
-    let _other = cluster.worker();
-    let job = gateway.succeeded(&job).await;
-    assert_eq!(job["attempts"], 2, "{job}");
-}
-
-async fn a_lost_child_or_zygote_costs_no_job(cluster: Cluster) {
-    let (gateway, worker) = (cluster.gateway(), cluster.worker());
-    for lose_zygote in [false, true] {
+async fn killed_during_the_conversion(mut cluster: Cluster) {
+    let (mut gateway, mut worker) = (cluster.gateway(), cluster.worker());
+    for victim in Victim::of(&cluster.queue) {
         let job = gateway.submit(SLOW, motion()).await;
         let child = worker.child().await;
-        let lost = if lose_zygote { worker.zygotes() } else { vec![child] };
-        for pid in lost {
-            send(pid, Signal::KILL);
+        match victim {
+            Victim::Zygote => worker.zygotes().iter().for_each(|pid| send(*pid, Signal::KILL)),
+            Victim::Worker => {
+                kill(&mut worker);
+                until("its child is gone", || !alive(child));
+                worker = cluster.worker();
+            }
+            Victim::Gateway => {
+                kill(&mut gateway);
+                gateway = cluster.gateway();
+            }
+            Victim::Redis => {
+                cluster.restart_redis();
+                until_found(&gateway).await;
+            }
         }
         let job = gateway.succeeded(&job).await;
-        assert!(!alive(child), "{job}");
+        // Only a lost worker costs an attempt.
+        assert_eq!(job["attempts"], if victim == Victim::Worker { 2 } else { 1 }, "{victim:?}: {job}");
+        assert!(!alive(child), "{victim:?}: {job}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_dies_at_every_step() {
-    for moment in
-        [Moment::BeforeRecord, Moment::AfterRecord, Moment::AfterTake, Moment::BeforeEnd, Moment::AfterEnd]
-    {
-        let mut cluster = Cluster::on_redis().await;
-        let (gateway, worker) = (cluster.gateway(), cluster.worker());
-        cluster.warm_up(&gateway).await;
-        let trap = cluster.set_trap(moment, &worker);
-        let first = begin(&cluster, &gateway, moment);
-        drop(cluster.until_trapped(moment, trap));
-        let Queue::Redis(server, _) = &mut cluster.queue else { unreachable!() };
-        server.kill();
-        server.restart();
-        let _ = first.await;
-        // The gateway itself removes the model of a job that was surely not recorded; otherwise it is found by its age.
-        let job = submit_until_accepted(&gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await;
-        let abandoned = cluster.objects_without(std::slice::from_ref(&job));
-        ended_well(&cluster, &gateway, &[job], abandoned).await;
+/// Kills the child of a job `times` times, each time that it runs.
+async fn kill_children(worker: &Gateway, times: usize) {
+    let mut killed = 0;
+    for _ in 0..times {
+        let child = worker.another_child(killed).await;
+        send(child, Signal::KILL);
+        killed = child;
     }
+}
+
+async fn a_killed_child_costs_no_job(cluster: Cluster) {
+    let (gateway, worker) = (cluster.gateway(), cluster.worker());
+    // The engine tries again at once; a child that is killed again costs an attempt.
+    for (times, attempts) in [(1, 1), (2, 2)] {
+        let job = gateway.submit(SLOW, motion()).await;
+        kill_children(&worker, times).await;
+        let job = gateway.succeeded(&job).await;
+        assert_eq!(job["attempts"], attempts, "{job}");
+    }
+    // After three attempts, the conversion is what kills it.
+    let job = gateway.submit(SLOW, motion()).await;
+    kill_children(&worker, 6).await;
+    let job = gateway.ended(&job).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&"failed".into(), &"engine_crashed".into()), "{job}");
+    assert_eq!(job["attempts"], 3, "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

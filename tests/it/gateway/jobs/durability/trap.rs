@@ -31,13 +31,6 @@ pub enum Trap<'a> {
     Seen,
 }
 
-impl Moment {
-    /// The process that dies at this moment otherwise has no part in it.
-    pub fn is_of_worker(self) -> bool {
-        !matches!(self, Moment::BeforeRecord | Moment::AfterRecord)
-    }
-}
-
 impl Cluster {
     /// Sets a trap for the next job, before it is submitted.
     pub fn set_trap(&self, moment: Moment, worker: &Gateway) -> Option<Trap<'_>> {
