@@ -2,6 +2,7 @@
 //! Nothing here knows of HTTP, Redis, Kubernetes, tokio or the environment.
 
 pub mod cancel;
+pub mod census;
 pub mod client;
 pub mod engine;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod options;
 pub mod report;
 
 pub use cancel::{Cancel, CancelGuard, Cancellable};
+pub use census::Census;
 pub use client::{Client, HeldBytes, Purpose};
 pub use engine::{SandboxMode, Stage};
 pub use error::{ConversionError, ErrorCode};

@@ -7,9 +7,11 @@
 //! metres.
 
 mod bvh;
+mod census;
 mod extent;
 mod frame_rate;
 mod gltf;
+mod image_size;
 mod lines;
 mod obj;
 mod ply;
@@ -23,6 +25,7 @@ use crate::domain::report::Counts;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::formats::gltf::asset::Asset;
 
+pub use census::census;
 pub use gltf::inspect_source;
 
 /// Whether [`inspect`] reads files of `format`.

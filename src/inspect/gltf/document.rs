@@ -144,6 +144,9 @@ pub struct Extensions {
 pub struct Image<'a> {
     #[serde(borrow)]
     pub uri: Option<&'a RawValue>,
+    /// Its bytes, if they are in a buffer.
+    #[serde(rename = "bufferView")]
+    pub buffer_view: Option<usize>,
 }
 
 #[derive(Debug, Deserialize, Default)]

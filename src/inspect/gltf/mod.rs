@@ -20,7 +20,7 @@ use document::{Animation, Document, Mesh, Primitive, RootExtensions, Texture, in
 
 use super::frame_rate::tidy_fps;
 use crate::domain::report::{Clip, Counts};
-use crate::domain::{ConversionError, error};
+use crate::domain::{Cancel, ConversionError, error};
 use crate::formats::gltf::asset::{Asset, Reference};
 use crate::formats::gltf::json_text::Members;
 use crate::formats::gltf::malformed;
@@ -54,6 +54,43 @@ pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
     }
     counts.bounds_m = bounds::bounds(&data)?;
     Ok(counts)
+}
+
+/// What the JSON of a glTF announces, without a look at its buffers.
+pub struct Announced {
+    /// In all copies of a mesh together, or in each mesh once.
+    pub triangles: u64,
+    /// Frames of all channels together.
+    pub frames: u64,
+    /// Position and length of the images in the first buffer, in bytes.
+    pub images: Vec<(u64, u64)>,
+}
+
+/// Reads what the JSON `text` of a glTF announces; `copies` counts the triangles of each copy of a mesh.
+///
+/// # Errors
+/// `import_failed`
+pub fn announced(text: &str, copies: bool) -> Result<Announced, ConversionError> {
+    let document: Document = serde_json::from_str(text)
+        .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
+    let data = Data { document: &document, buffers: Vec::new(), cancel: Cancel::default() };
+    let sizes = document.meshes.iter().map(|mesh| size(&data, mesh)).collect::<Result<Vec<_>, _>>()?;
+    let of_mesh = |mesh: usize| sizes.get(mesh).map_or(0, |(_, triangles)| *triangles);
+    let triangles = if copies {
+        sum(document.nodes.iter().filter_map(|node| node.mesh).map(of_mesh))
+    } else {
+        sum((0..sizes.len()).map(of_mesh))
+    };
+    let samplers = document.animations.iter().flat_map(|animation| &animation.samplers);
+    let frames = sum(samplers.filter_map(|sampler| Some(document.accessors.get(sampler.input)?.count)));
+    let views = document.images.iter().filter_map(|image| document.buffer_views.get(image.buffer_view?));
+    let images =
+        views.filter(|view| view.buffer == 0).map(|view| (view.byte_offset, view.byte_length)).collect();
+    Ok(Announced { triangles, frames, images })
+}
+
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
 }
 
 fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {

@@ -1,5 +1,6 @@
 //! Small files of each format, whose contents are known; then the same files, damaged.
 
+mod census;
 mod damage;
 mod gltf;
 
