@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// are not heavy go on.
 const MAX_PARKED: usize = 8;
 
+/// Heavy jobs that a worker gives back in a row before it pauses: thousands of them may be queued.
+const MAX_REFUSED: usize = 16;
+
 /// How long a worker takes no job after its engine or its store did not work, or the queue did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -75,7 +78,11 @@ impl Worker {
 
     /// Takes jobs while there are some and there is room; returns a pause if it makes no sense to go on.
     async fn take_all(self: &Arc<Self>, name: &str, tasks: &Tasks) -> Option<Duration> {
+        let mut refused = 0;
         while self.has_room(tasks.running.len()) && !self.draining.is_cancelled() {
+            if refused == MAX_REFUSED {
+                return Some(LOOK_EVERY);
+            }
             let claim = match self.parts.jobs.queue().take(name).await {
                 Ok(claim) => claim?,
                 Err(error) => {
@@ -90,7 +97,7 @@ impl Worker {
             }
             let heavy = self.kubernetes.as_ref().filter(|kubernetes| kubernetes.policy().is_heavy(job));
             match heavy.cloned() {
-                Some(kubernetes) => self.park(kubernetes, claim, tasks),
+                Some(kubernetes) => refused += usize::from(!self.park(kubernetes, claim, tasks)),
                 None => self.start(claim, tasks),
             }
         }
@@ -119,8 +126,8 @@ impl Worker {
         });
     }
 
-    /// Parks a heavy job until it has a Kubernetes Job.
-    fn park(&self, kubernetes: KubernetesJobs, claim: Claim, tasks: &Tasks) {
+    /// Parks a heavy job until it has a Kubernetes Job; gives it back if too many are parked. Returns whether it is parked.
+    fn park(&self, kubernetes: KubernetesJobs, claim: Claim, tasks: &Tasks) -> bool {
         let (has_place, draining) = (tasks.parked.len() < MAX_PARKED, self.draining.clone());
         let span = attempt::span(&claim);
         let parked = async move {
@@ -131,6 +138,7 @@ impl Worker {
             }
         };
         tasks.parked.spawn(parked.instrument(span));
+        has_place
     }
 
     /// Whether a job may be taken beside `running` ones.
