@@ -1,5 +1,7 @@
 //! Builds the parts of the program from the settings, for every subcommand.
 
+pub mod kubernetes;
+
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod progress;
 mod report_text;
+mod run_job;
 mod schema;
 mod serve;
 mod service;
@@ -20,7 +21,6 @@ mod setting_flags;
 mod table;
 mod worker;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ use indicatif::MultiProgress;
 
 use crate::http;
 use failure::{FAILED, Failure, USAGE_ERROR};
-use output::say;
+use output::{print_error, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,6 +56,7 @@ enum Command {
     Convert(convert::Args),
     Serve(serve::Args),
     Worker(worker::Args),
+    RunJob(run_job::Args),
     Formats(formats::Args),
     Doctor(doctor::Args),
     Healthcheck(healthcheck::Args),
@@ -110,7 +111,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     match command {
         // They start their own log, as configured.
-        Command::Serve(_) | Command::Worker(_) => {}
+        Command::Serve(_) | Command::Worker(_) | Command::RunJob(_) => {}
         Command::Convert(_) => logging::start(logging::WARNINGS, &bars)?,
         _ => logging::start(logging::NOTHING, &bars)?,
     }
@@ -118,6 +119,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Convert(args) => convert::run(args, bars),
         Command::Serve(args) => serve::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::RunJob(args) => run_job::run(&args),
         Command::Formats(args) => formats::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
@@ -125,19 +127,6 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Engine(command) => engine::run(&command),
         Command::Schema => say(schema::text()).map(|()| ExitCode::SUCCESS),
         Command::Openapi => say(http::openapi().trim_end()).map(|()| ExitCode::SUCCESS),
-    }
-}
-
-/// Prints the error with its causes on one line. A list of mistakes has a line for each.
-fn print_error(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    for line in text.lines() {
-        let _ = writeln!(io::stderr(), "meshgate: {line}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writes to the standard streams.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -19,4 +20,17 @@ pub fn warn(warnings: &[String]) {
 /// When the stream fails. A closed pipe (`| head`) is an error too, so that the caller stops.
 pub fn say(line: impl fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::io("write to standard output"))
+}
+
+/// Prints the error with its causes on one line. A list of mistakes has a line for each.
+pub fn print_error(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    for line in text.lines() {
+        let _ = writeln!(io::stderr(), "meshgate: {line}");
+    }
 }

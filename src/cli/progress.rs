@@ -143,6 +143,7 @@ impl Drop for Bar {
 /// The stage for people, in at most 11 letters.
 pub fn word(stage: Stage) -> &'static str {
     match stage {
+        Stage::Scheduling => "scheduling",
         Stage::Importing => "importing",
         Stage::Processing => "processing",
         Stage::Exporting => "exporting",
@@ -153,6 +154,7 @@ pub fn word(stage: Stage) -> &'static str {
 /// The progress of a typical conversion, from 0 to 1.
 pub fn overall(stage: Stage, fraction: Option<f64>) -> f64 {
     let (start, share) = match stage {
+        Stage::Scheduling => (0.0, 0.0),
         Stage::Importing => (0.0, 0.4),
         Stage::Processing => (0.4, 0.1),
         Stage::Exporting => (0.5, 0.4),
@@ -172,7 +174,9 @@ mod tests {
     #[test]
     fn progress_never_goes_backwards() {
         let mut last = -1.0;
-        for stage in [Stage::Importing, Stage::Processing, Stage::Exporting, Stage::Packing] {
+        for stage in
+            [Stage::Scheduling, Stage::Importing, Stage::Processing, Stage::Exporting, Stage::Packing]
+        {
             for fraction in [None, Some(0.5), Some(1.0)] {
                 let now = overall(stage, fraction);
                 assert!(now >= last && (0.0..=1.0).contains(&now), "{stage:?} {fraction:?}");

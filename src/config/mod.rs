@@ -4,6 +4,8 @@
 //! `reader` parses them and collects every mistake; `suggestions` finds misspelled names; `reference` writes the help.
 
 mod jobs;
+mod kubernetes;
+mod kubernetes_names;
 mod reader;
 mod redis;
 pub mod reference;
@@ -26,11 +28,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use jobs::Jobs;
+pub use kubernetes::Kubernetes;
 pub use reader::{Mistakes, Reader};
 pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Location, Storage};
-pub use types::{ApiKey, CacheScope, Environment, LogFormat};
+pub use types::{ApiKey, CacheScope, Environment, KubernetesMode, LogFormat};
 pub use values::Secret;
 pub use webhooks::{WebhookAllow, WebhookSecret};
 
@@ -44,6 +47,7 @@ pub struct Config {
     /// `None`: no cache; every conversion runs.
     pub cache: Option<Cache>,
     pub jobs: Jobs,
+    pub kubernetes: Kubernetes,
     pub webhooks: Webhooks,
     pub server: Server,
     pub access: Access,
@@ -167,18 +171,24 @@ impl Config {
 
     /// Reads all settings. The reader collects the mistakes; a wrong value is replaced by its default.
     pub fn read(reader: &mut Reader) -> Config {
-        Config {
+        let config = Config {
             engine: Engine::read(reader),
             storage: Storage::read(reader),
             cache: Cache::read(reader),
             jobs: Jobs::read(reader),
+            kubernetes: Kubernetes::read(reader),
             webhooks: Webhooks::read(reader),
             server: Server::read(reader),
             access: Access::read(reader),
             redis: Redis::read(reader),
             log: Log::read(reader),
             traces: Traces { endpoint: reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT) },
+        };
+        let Config { kubernetes, storage, jobs, server, .. } = &config;
+        for conflict in kubernetes.conflicts(storage, jobs, server.timeout) {
+            reader.mistake(conflict);
         }
+        config
     }
 }
 

@@ -12,7 +12,8 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::types::{ApiKey, CacheScope, Environment, LogFormat};
+use super::kubernetes_names;
+use super::types::{ApiKey, CacheScope, Environment, KubernetesMode, LogFormat};
 use super::values::{self, ADDRESS, InvalidValue, SIZE, Secret};
 use super::webhooks::{self, WebhookAllow, WebhookSecret};
 use crate::domain::SandboxMode;
@@ -24,6 +25,10 @@ pub const FILE: &str = "_FILE";
 
 /// Least memory limit, in bytes. Blender needs 1.3 GB of address space before it reads anything.
 const LEAST_MEMORY: u64 = 1536 << 20;
+
+/// Least memory of a pod, in bytes: with less, Blender alone runs out of it.
+const LEAST_POD_MEMORY: u64 = 512 << 20;
+const POD_MEMORY: &str = "a number of bytes, or one like 2G, of at least 512M";
 
 /// The description of a setting.
 #[derive(Debug)]
@@ -355,6 +360,90 @@ settings! {
         default: Unset("none: public addresses only"),
         help: "receivers of webhooks that may have private addresses: host names, addresses and networks, separated by commas",
         parse: webhooks::allow,
+    }
+
+    ["Kubernetes Jobs"]
+    KUBERNETES_JOBS: KubernetesMode {
+        takes: "off, auto or always",
+        default: Value("off"),
+        help: "jobs that run as Kubernetes Jobs with memory of their own: none (off), heavy ones (auto), or all that need Blender (always); a request may ask with executor=kubernetes or executor=local. Needs a bucket in STORAGE_URL, JOBS_REDIS_URL and KUBERNETES_JOB_TEMPLATE",
+        parse: |value| values::choice(value, &[
+            ("off", KubernetesMode::Off),
+            ("auto", KubernetesMode::Auto),
+            ("always", KubernetesMode::Always),
+        ]),
+    }
+    KUBERNETES_JOB_MIN_SIZE: u64 {
+        takes: SIZE,
+        default: Value("64M"),
+        help: "least size of the model of a heavy job, in bytes or like 64M",
+        parse: |value| values::size(value, 1),
+    }
+    KUBERNETES_JOB_TEMPLATE: PathBuf {
+        takes: "the name of a file",
+        default: Unset("none"),
+        help: "JSON file with the pod template of Kubernetes Jobs, which the Helm chart mounts",
+        parse: values::path,
+    }
+    KUBERNETES_JOB_PREFIX: String {
+        takes: "lower-case letters, digits and dashes, at most 24",
+        default: Value("meshgate"),
+        help: "what the names of Kubernetes Jobs begin with; another one for each installation in a namespace",
+        parse: kubernetes_names::prefix,
+    }
+    POD_NAMESPACE: String {
+        takes: "the name of a namespace",
+        default: Unset("that of the service account"),
+        help: "namespace of the Kubernetes Jobs",
+        parse: kubernetes_names::name,
+    }
+    POD_NAME: String {
+        takes: "the name of a pod",
+        default: Unset("none"),
+        help: "name of this pod; Kubernetes removes the Kubernetes Jobs with its Deployment",
+        parse: kubernetes_names::pod,
+    }
+    KUBERNETES_JOBS_MAX: usize {
+        takes: "a number from 1 to 10000",
+        default: Value("20"),
+        help: "most unfinished Kubernetes Jobs at a time; more heavy jobs wait",
+        parse: |value| values::number(value, 1..=10_000),
+    }
+    KUBERNETES_JOB_PENDING_TIMEOUT: Duration {
+        takes: values::SECONDS,
+        default: Value("600"),
+        help: "seconds that a Kubernetes Job may wait for a place in the cluster; then a worker runs the job, or it fails if the worker has too little memory",
+        parse: values::seconds,
+    }
+    KUBERNETES_JOB_DEADLINE: Duration {
+        takes: values::SECONDS,
+        default: Unset("KUBERNETES_JOB_PENDING_TIMEOUT + 3 × CONVERSION_TIMEOUT"),
+        help: "seconds that a Kubernetes Job may take in all, waiting included; above CONVERSION_TIMEOUT",
+        parse: values::seconds,
+    }
+    KUBERNETES_JOB_TTL: Duration {
+        takes: values::SECONDS_OR_NONE,
+        default: Value("3600"),
+        help: "seconds that Kubernetes keeps a Kubernetes Job with its log after its end",
+        parse: values::seconds_or_none,
+    }
+    KUBERNETES_JOB_MEMORY_MIN: u64 {
+        takes: POD_MEMORY,
+        default: Value("2G"),
+        help: "least memory of the pod of a Kubernetes Job, in bytes or like 2G",
+        parse: |value| values::size(value, LEAST_POD_MEMORY),
+    }
+    KUBERNETES_JOB_MEMORY_MAX: u64 {
+        takes: POD_MEMORY,
+        default: Value("16G"),
+        help: "most memory of the pod of a Kubernetes Job, in bytes or like 16G; a job that needs more fails",
+        parse: |value| values::size(value, LEAST_POD_MEMORY),
+    }
+    KUBERNETES_JOB_QUEUE: String {
+        takes: "the name of a local queue of Kueue",
+        default: Unset("none: Kubernetes starts them at once"),
+        help: "local queue of Kueue that admits the Kubernetes Jobs",
+        parse: kubernetes_names::name,
     }
 
     ["Access"]

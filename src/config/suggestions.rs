@@ -113,6 +113,7 @@ mod tests {
             "APP_KEY",
             "APP_KEY_FILE",
             "APP_NAME",
+            "POD_IP",
             "LOG_DIR",
             "MAX_CONCURRENCY",
             "METRICS_PORT",

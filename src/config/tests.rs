@@ -62,6 +62,21 @@ fn development_defaults_are_as_documented() {
             max_bytes: 20 << 30,
             share: 50,
         },
+        kubernetes: Kubernetes {
+            mode: KubernetesMode::Off,
+            min_bytes: 64 << 20,
+            template: None,
+            namespace: None,
+            prefix: "meshgate".to_owned(),
+            pod: None,
+            max_jobs: 20,
+            pending_timeout: Duration::from_mins(10),
+            given_deadline: None,
+            ttl: Duration::from_hours(1),
+            min_memory: 2 << 30,
+            max_memory: 16 << 30,
+            queue: None,
+        },
         webhooks: Webhooks::default(),
         server: Server {
             bind: address("127.0.0.1:5000"),
@@ -111,6 +126,7 @@ fn every_setting_in_the_table_is_read_once() {
     Storage::read(&mut reader);
     Cache::read(&mut reader);
     Jobs::read(&mut reader);
+    Kubernetes::read(&mut reader);
     Server::read(&mut reader);
     Webhooks::read(&mut reader);
     Access::read(&mut reader);
@@ -153,6 +169,18 @@ const WRONG: &[(&str, &str)] = &[
     ("JOBS_LIMIT", "1"),
     ("JOBS_MAX_SIZE", "1"),
     ("JOBS_SHARE", "101"),
+    ("KUBERNETES_JOBS", "on"),
+    ("KUBERNETES_JOB_MIN_SIZE", "0"),
+    ("KUBERNETES_JOB_PREFIX", "Meshgate"),
+    ("POD_NAME", "a pod"),
+    ("POD_NAMESPACE", "my.namespace"),
+    ("KUBERNETES_JOBS_MAX", "0"),
+    ("KUBERNETES_JOB_PENDING_TIMEOUT", "0"),
+    ("KUBERNETES_JOB_DEADLINE", "0"),
+    ("KUBERNETES_JOB_TTL", "-1"),
+    ("KUBERNETES_JOB_MEMORY_MIN", "511M"),
+    ("KUBERNETES_JOB_MEMORY_MAX", "0"),
+    ("KUBERNETES_JOB_QUEUE", "-"),
     ("WEBHOOK_SECRET", "not-a-secret"),
     ("WEBHOOK_ALLOW", "10.0.0.0/33"),
     ("TRUSTED_PROXIES", "proxy"),
@@ -177,6 +205,7 @@ fn every_invalid_value_is_reported_on_one_line() {
         "BLENDER_BIN",
         "DATA_DIR",
         "CONVERSION_CACHE_DIR",
+        "KUBERNETES_JOB_TEMPLATE",
         "LOG_FILE",
         "JOBS_REDIS_PASSWORD",
         "REDIS_PASSWORD",

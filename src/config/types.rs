@@ -38,6 +38,17 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// Which jobs run as Kubernetes Jobs, unless their request says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KubernetesMode {
+    #[default]
+    Off,
+    /// Those with large models, and those that ran out of memory in a worker.
+    Auto,
+    /// All that need Blender.
+    Always,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     #[default]

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use tokio::sync::SemaphorePermit;
 
 use super::blocking::blocking;
-use crate::cache;
-use crate::domain::ConversionError;
+use crate::domain::{Census, ConversionError, Format};
 use crate::fs::blob::Blob;
 use crate::fs::open::Memory;
 use crate::intake::{FileSource, NamedFile};
 use crate::storage::Hash;
+use crate::{cache, inspect};
 
 #[derive(Debug)]
 pub struct Upload {
@@ -47,6 +47,18 @@ impl Upload {
         };
         blocking(move |_| Blob::open(&path).map_err(|error| ConversionError::io("read the upload", &error)))
             .await
+    }
+
+    /// Takes the census of the files of a model, for a conversion to this format. Reads only their beginnings.
+    ///
+    /// # Errors
+    /// `io`
+    pub async fn census(uploads: &[Upload], target: Format) -> Result<Census, ConversionError> {
+        let mut files = Vec::with_capacity(uploads.len());
+        for upload in uploads {
+            files.push((upload.name.clone(), upload.blob().await?));
+        }
+        blocking(move |_| Ok(inspect::census(files, target))).await
     }
 
     pub(super) fn hashed_file(&self) -> cache::HashedFile {

@@ -1,9 +1,12 @@
 //! A census: what can be told of a model before it is converted.
 
+use serde::{Deserialize, Serialize};
+
 use super::Format;
 
 /// What a model holds, as far as it can be counted without reading all of it. What cannot be counted is 0 here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Census {
     /// Size of all files together, in bytes. Files in a zip count unpacked.
     pub bytes: u64,

@@ -16,10 +16,11 @@ pub enum SandboxMode {
     Off,
 }
 
-/// A stage of a conversion.
+/// A stage of a conversion. Only a job can be in the first one: it waits for its Kubernetes Job to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
+    Scheduling,
     Importing,
     Processing,
     Exporting,

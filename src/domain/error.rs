@@ -57,6 +57,8 @@ pub enum ErrorCode {
     EngineCrashed,
     /// The engine is not running.
     EngineUnavailable,
+    /// The cluster has had no room for the Kubernetes Job of the job.
+    NoCapacity,
     /// The disk is full.
     DiskFull,
     /// The result would replace an existing file.
@@ -152,6 +154,7 @@ impl ErrorCode {
             | ErrorCode::Timeout
             | ErrorCode::Cancelled
             | ErrorCode::EngineUnavailable
+            | ErrorCode::NoCapacity
             | ErrorCode::DiskFull
             | ErrorCode::OutputExists
             | ErrorCode::Io

@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::ErrorCode;
 use crate::jobs;
+use crate::jobs::kubernetes::KubernetesJobs;
 use crate::metrics::{self, State as Now};
 use crate::telemetry::logging;
 
@@ -32,6 +33,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         jobs: jobs::State::ALL.iter().map(|state| state.word()).zip(jobs.jobs).collect(),
         oldest_job: jobs.oldest_queued_at.map_or(0.0, |at| at.age().as_secs_f64()),
         dead_jobs: gateway.jobs.dead(),
+        kubernetes_jobs: gateway.kubernetes.as_ref().map(KubernetesJobs::states),
         lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {

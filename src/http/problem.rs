@@ -148,6 +148,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::TooManyConnections
         | ErrorCode::Overloaded
         | ErrorCode::EngineUnavailable
+        | ErrorCode::NoCapacity
         | ErrorCode::JobsUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::RateLimited | ErrorCode::TooManyJobs | ErrorCode::TooManyStreams => {

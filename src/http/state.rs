@@ -13,6 +13,7 @@ use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
 use crate::jobs::Jobs;
+use crate::jobs::kubernetes::{HeavyPolicy, KubernetesJobs};
 use crate::metrics::Metrics;
 use crate::rate_limit::Limiter;
 use crate::redis::Redis;
@@ -33,6 +34,10 @@ pub struct Gateway {
     pub role: Role,
     pub service: Service,
     pub jobs: Jobs,
+    /// Which jobs are heavy; `None` if this service makes no Kubernetes Jobs.
+    pub heavy: Option<HeavyPolicy>,
+    /// The Kubernetes Jobs; `None` if this process neither makes nor follows any.
+    pub kubernetes: Option<KubernetesJobs>,
     pub webhooks: Webhooks,
     /// The Redis that keeps the jobs; `None` if this machine does.
     pub jobs_redis: Option<Redis>,
@@ -103,6 +108,8 @@ impl Gateway {
         Arc::new(Self {
             role: Role::Gateway,
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone(), limits),
+            heavy: None,
+            kubernetes: None,
             webhooks,
             jobs_redis: None,
             service: Service::new(

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tracing::Span;
 
-use super::job::{GiveBack, InputFile, JobResult, Progress};
+use super::job::{GiveBack, InputFile, JobResult, Progress, State};
+use super::kubernetes::HeavyPolicy;
 use super::lease::{Ending, Interrupted, Lease, Told};
 use super::queue::{Claim, End};
 use super::service::Jobs;
@@ -26,6 +28,7 @@ use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
 use crate::metrics::Metrics;
 use crate::storage;
+use crate::telemetry::{self, otlp};
 
 /// How long a result may still take to be stored once the process stops.
 const STORED_WITHIN: Duration = Duration::from_secs(1);
@@ -43,6 +46,15 @@ pub struct WorkerParts {
     /// Time limit of one conversion, without the time that it waits for a slot; also of fetching the model, and of
     /// storing the result.
     pub timeout: Duration,
+    pub runs_in: RunsIn,
+}
+
+/// Where attempts run, which decides how much memory the next one may have.
+pub enum RunsIn {
+    /// In a worker, with the rule by which jobs leave it for a pod, if there is one.
+    Worker(Option<HeavyPolicy>),
+    /// In a pod that was made for this attempt, with the memory that it may use.
+    Pod,
 }
 
 pub struct Attempt<'a> {
@@ -50,9 +62,25 @@ pub struct Attempt<'a> {
     claim: &'a Claim,
 }
 
-/// This worker cannot run jobs at the moment.
-#[derive(Debug)]
-pub struct ShouldPause;
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// The job has ended, with this state as far as the attempt knows.
+    Ended(State),
+    GivenBack(GiveBack),
+    /// The lease was lost; another attempt may have the job.
+    Lost,
+}
+
+/// Makes the span of an attempt, as a part of the trace of the request that submitted the job.
+pub fn span(claim: &Claim) -> Span {
+    let Claim { job, .. } = claim;
+    let span = telemetry::span!("job", job = %job.id, id = &job.spec.request_id, attempt = job.attempts);
+    if let Some(parent) = &job.spec.trace_parent {
+        otlp::continue_trace(&span, parent);
+    }
+    span
+}
 
 impl<'a> Attempt<'a> {
     pub fn new(parts: &'a WorkerParts, claim: &'a Claim) -> Self {
@@ -60,17 +88,10 @@ impl<'a> Attempt<'a> {
     }
 
     /// Runs the job and tells the queue how it ended.
-    ///
-    /// # Errors
-    /// When this worker should pause before its next job.
-    pub async fn run(&self) -> Result<(), ShouldPause> {
+    pub async fn run(&self) -> AttemptEnd {
         let WorkerParts { jobs, service, metrics, .. } = self.parts;
         let Claim { job, token } = self.claim;
         tracing::info!(target_format = %job.spec.target, "an attempt begins");
-        // A job is queued as its first version; the second one is that of its first take.
-        if let (2, Some(started)) = (job.version, job.started_at) {
-            metrics.job_waited(started.since(job.created_at));
-        }
         let began = Instant::now();
         // Before the work, so that no wish to cancel it is missed.
         let mut lease = Lease::new(&**jobs.queue(), self.claim);
@@ -98,8 +119,9 @@ impl<'a> Attempt<'a> {
             _ => {}
         }
         match ending {
-            Some(Ending::GiveBack(reason)) if reason.is_paused() => Err(ShouldPause),
-            _ => Ok(()),
+            Some(Ending::GiveBack(reason)) if told != Told::Refused => AttemptEnd::GivenBack(reason),
+            Some(Ending::End(end)) if told != Told::Refused => AttemptEnd::Ended(end.state()),
+            _ => AttemptEnd::Lost,
         }
     }
 
@@ -151,18 +173,27 @@ impl<'a> Attempt<'a> {
 
     /// Whether another attempt may use more memory than this one.
     fn may_get_more_memory(&self) -> bool {
-        self.claim.job.memory_factor < MORE_MEMORY && self.has_memory_for(MORE_MEMORY)
+        let job = &self.claim.job;
+        let gets_more = || match &self.parts.runs_in {
+            RunsIn::Pod => true,
+            RunsIn::Worker(policy) => {
+                let is_heavy = policy.as_ref().is_some_and(|policy| policy.is_heavy_with(job, MORE_MEMORY));
+                is_heavy || self.has_memory_for(MORE_MEMORY)
+            }
+        };
+        job.memory_factor < MORE_MEMORY && gets_more()
     }
 
     fn has_memory_for(&self, factor: u32) -> bool {
         self.parts.service.converter().executor().has_memory_for(factor)
     }
 
-    /// The purpose of the conversion, with more memory if the job needs it and this machine has it.
+    /// The purpose of the conversion, with more memory if the job needs it and this machine has it. The limit in a pod is
+    /// that of this attempt.
     fn purpose(&self) -> Purpose {
         let wanted = self.claim.job.memory_factor;
-        let memory_factor = if wanted <= 1 || self.has_memory_for(wanted) { wanted } else { 1 };
-        Purpose::Job { memory_factor }
+        let has_more = matches!(self.parts.runs_in, RunsIn::Worker(_)) && self.has_memory_for(wanted);
+        Purpose::Job { memory_factor: if wanted > 1 && has_more { wanted } else { 1 } }
     }
 
     /// Fetches the model and converts it.

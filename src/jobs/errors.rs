@@ -13,7 +13,11 @@ pub fn of_last(reason: GiveBack, lost: impl Display) -> Option<ConversionError> 
         GiveBack::EngineLost => Some(engine_lost()),
         GiveBack::DiskFull => Some(disk_full()),
         GiveBack::WorkerLost => Some(workers_lost(lost)),
-        GiveBack::Stopping | GiveBack::EngineUnavailable | GiveBack::StoreUnavailable => None,
+        GiveBack::Stopping
+        | GiveBack::EngineUnavailable
+        | GiveBack::StoreUnavailable
+        | GiveBack::Unschedulable
+        | GiveBack::ClusterBusy => None,
     }
 }
 

@@ -8,9 +8,10 @@ use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
 
+use super::placement::ExecutorChoice;
 use crate::cache::ResultInfo;
 use crate::conversion::Upload;
-use crate::domain::{Client, ConversionError, Format, Options, Stage};
+use crate::domain::{Census, Client, ConversionError, Format, Options, Stage};
 use crate::storage::Hash;
 
 /// Most events of a job. Progress replaces the progress before it, so that only attempts add events.
@@ -85,6 +86,12 @@ pub struct JobSpec {
     /// The job that this one retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
+    /// Where the client wants it to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ExecutorChoice>,
+    /// What was counted in the model, if it may be heavy and can be counted without Blender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub census: Option<Census>,
 }
 
 /// A file of the model. Its content is in the store, by the job and its place in the list.
@@ -175,7 +182,11 @@ pub enum GiveBack {
     DiskFull,
     /// It ran out of memory; the next attempt may use twice as much.
     OutOfMemory,
-    /// The worker did not renew its lease. Only sweeps of the queue use it.
+    /// The cluster found no place for the Kubernetes Job; a worker runs the next attempt. Not an attempt.
+    Unschedulable,
+    /// As many heavy jobs wait in the worker for the cluster as it keeps there. Not an attempt.
+    ClusterBusy,
+    /// The worker did not renew its lease, or the Kubernetes Job ended without an end of the job.
     WorkerLost,
 }
 
@@ -268,6 +279,8 @@ impl JobSpec {
             request_id: "a request".to_owned(),
             trace_parent: None,
             retry_of: None,
+            executor: None,
+            census: None,
         }
     }
 }
@@ -290,6 +303,7 @@ impl GiveBack {
                 | GiveBack::EngineLost
                 | GiveBack::StoreUnavailable
                 | GiveBack::DiskFull
+                | GiveBack::ClusterBusy
         )
     }
 
@@ -302,6 +316,8 @@ impl GiveBack {
             GiveBack::StoreUnavailable => "store_unavailable",
             GiveBack::DiskFull => "disk_full",
             GiveBack::OutOfMemory => "out_of_memory",
+            GiveBack::Unschedulable => "unschedulable",
+            GiveBack::ClusterBusy => "cluster_busy",
             GiveBack::WorkerLost => "worker_lost",
         }
     }
@@ -398,6 +414,14 @@ mod tests {
         }
         assert_eq!(spec(&[("a", 4097)]).bytes(), 4098);
         assert_eq!(spec(&vec![("", 0); 1000]).bytes(), 4_096_000);
+    }
+
+    #[test]
+    fn specs_of_earlier_versions_are_read() {
+        let spec = JobSpec::sample(Client::Local);
+        let json = serde_json::to_string(&spec).unwrap();
+        assert!(!json.contains("executor") && !json.contains("census"), "{json}");
+        assert_eq!(serde_json::from_str::<JobSpec>(&json).unwrap(), spec);
     }
 
     #[test]

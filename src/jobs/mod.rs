@@ -20,6 +20,7 @@
 //!   follow the clock, so that a queue that was set back, and has forgotten an attempt, gives its token to no other.
 //! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. The model
 //!   is removed when the job has succeeded, the rest with the record; [`Queue::sweep`] says which records are gone.
+//! - **Heavy jobs** run in Kubernetes Jobs with memory of their own ([`kubernetes`]).
 //! - **End states never change.** A retry is a new job with the same model.
 //! - **A synchronous request** to a process without an engine becomes a job that it waits for: of the highest priority, hidden
 //!   from clients, and removed with its request ([`AwaitedJob`]).
@@ -29,15 +30,17 @@ mod awaited;
 mod errors;
 mod hints;
 pub mod job;
+pub mod kubernetes;
 mod lease;
 mod maintenance;
+mod placement;
 pub mod queue;
 mod redis;
 mod service;
 mod sqlite;
 mod worker;
 
-pub use attempt::WorkerParts;
+pub use attempt::{AttemptEnd, RunsIn, WorkerParts};
 pub use awaited::AwaitedJob;
 pub use hints::hinted;
 pub use job::{
@@ -45,6 +48,7 @@ pub use job::{
     Timestamp,
 };
 pub use maintenance::maintain;
+pub use placement::ExecutorChoice;
 pub use queue::{
     Claim, Delivery, End, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending, Queue,
     QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept, TakeOrder,

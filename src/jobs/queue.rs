@@ -85,6 +85,11 @@ pub trait Queue: Send + Sync {
         self.take_in(TakeOrder::RequestsFirst, worker)
     }
 
+    /// Returns a running job and the token of its attempt; `None` unless it runs. Whoever has them holds the job together
+    /// with the worker that took it: each of them may renew the lease, and the first one that finishes the job or gives
+    /// it back decides. Only one of them may store a result, since its name has the token.
+    fn claim(&self, id: Uuid) -> Pending<'_, Option<Claim>>;
+
     /// Renews the lease, and records progress. A lease that has ended is still held until a sweep ends it: as long as
     /// nobody else may take the job, there is no reason to lose the attempt.
     fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold>;

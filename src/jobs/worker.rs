@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Requests of this process go first: jobs use idle slots, and while requests wait, their share (`JOBS_SHARE`). Among the
-//! jobs of a client, the same holds for those of requests to other processes (`Turns`).
+//! jobs of a client, the same holds for those of requests to other processes (`Turns`). Heavy jobs are parked until they
+//! have a Kubernetes Job (`kubernetes/dispatch.rs`), which takes no slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +18,21 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::attempt::{Attempt, WorkerParts};
+use super::attempt::{self, Attempt, AttemptEnd, WorkerParts};
 use super::hints::hinted;
 use super::job::JobSpec;
-use super::queue::{Hint, TakeOrder};
-use crate::telemetry::{self, otlp};
+use super::kubernetes::KubernetesJobs;
+use super::queue::{Claim, Hint, TakeOrder};
 
 /// How often a worker looks for jobs, whatever hints there are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Heavy jobs that wait in a worker for their Kubernetes Job, at most. More are given back for a while, so that jobs which
+/// are not heavy go on.
+const MAX_PARKED: usize = 8;
+
+/// Heavy jobs that a worker gives back in a row before it pauses: thousands of them may be queued.
+const MAX_REFUSED: usize = 16;
 
 /// How long a worker takes no job after its engine or its store did not work, or the queue did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -47,39 +55,50 @@ pub struct Worker {
     pub share: usize,
     /// Cancelled when no more jobs are to be taken.
     pub draining: CancellationToken,
+    /// `None` if no job is heavy.
+    pub kubernetes: Option<KubernetesJobs>,
+}
+
+/// The jobs of a worker.
+#[derive(Default)]
+struct Tasks {
+    running: TaskTracker,
+    parked: TaskTracker,
+    /// Notified when a running one has ended.
+    ended: Arc<Notify>,
 }
 
 impl Worker {
     /// Takes and runs jobs until `draining`; returns when the last one has ended or was given back.
     pub async fn run(self) {
         let name = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
-        let (worker, running, ended) = (Arc::new(self), TaskTracker::new(), Arc::new(Notify::new()));
+        let (worker, tasks) = (Arc::new(self), Tasks::default());
         let mut hints = worker.parts.jobs.queue().hints();
         let slots = worker.parts.service.converter().admission().workers();
         let mut turns = Turns::new(slots, worker.share);
         loop {
             // Not interrupted: a job that was taken must be run.
-            let pause = worker.take_all(&name, &running, &mut turns, &ended).await;
+            let pause = worker.take_all(&name, &tasks, &mut turns).await;
             tokio::select! {
                 () = worker.draining.cancelled() => break,
                 () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
-                () = ended.notified(), if pause.is_none() => {}
+                () = tasks.ended.notified(), if pause.is_none() => {}
                 () = hinted(&mut hints, |hint| hint == Hint::Queued), if pause.is_none() => {}
             }
         }
-        running.close();
-        running.wait().await;
+        for tracker in [&tasks.running, &tasks.parked] {
+            tracker.close();
+            tracker.wait().await;
+        }
     }
 
     /// Takes jobs while there are some and there is room; returns a pause if it makes no sense to go on.
-    async fn take_all(
-        self: &Arc<Self>,
-        name: &str,
-        running: &TaskTracker,
-        turns: &mut Turns,
-        ended: &Arc<Notify>,
-    ) -> Option<Duration> {
-        while self.has_room(running.len()) && !self.draining.is_cancelled() {
+    async fn take_all(self: &Arc<Self>, name: &str, tasks: &Tasks, turns: &mut Turns) -> Option<Duration> {
+        let mut refused = 0;
+        while self.has_room(tasks.running.len()) && !self.draining.is_cancelled() {
+            if refused == MAX_REFUSED {
+                return Some(LOOK_EVERY);
+            }
             let claim = match self.parts.jobs.queue().take_in(turns.order(), name).await {
                 Ok(claim) => claim?,
                 Err(error) => {
@@ -87,32 +106,57 @@ impl Worker {
                     return Some(PAUSE);
                 }
             };
-            let job = claim.job.id;
-            let request = &claim.job.spec.request_id;
-            let span = telemetry::span!("job", %job, id = request, attempt = claim.job.attempts);
-            if let Some(parent) = &claim.job.spec.trace_parent {
-                otlp::continue_trace(&span, parent);
+            let job = &claim.job;
+            // A job is queued as its first version; the second one is that of its first take.
+            if let (2, Some(started)) = (job.version, job.started_at) {
+                self.parts.metrics.job_waited(started.since(job.created_at));
             }
-            let (worker, ended, turn) = (Arc::clone(self), Arc::clone(ended), turns.begin(&claim.job.spec));
-            let attempt = async move {
-                let _turn = turn;
-                let attempt = Attempt::new(&worker.parts, &claim);
-                if attempt.run().await.is_err() {
-                    // What this worker lacks, others may have.
-                    tokio::select! {
-                        () = tokio::time::sleep(PAUSE) => {}
-                        () = worker.draining.cancelled() => {}
-                    }
-                }
-            };
-            let attempt = running.track_future(attempt.instrument(span));
-            tokio::spawn(async move {
-                // From here on, it does not count as running any more.
-                attempt.await;
-                ended.notify_one();
-            });
+            let heavy = self.kubernetes.as_ref().filter(|kubernetes| kubernetes.policy().is_heavy(job));
+            match heavy.cloned() {
+                Some(kubernetes) => refused += usize::from(!self.park(kubernetes, claim, tasks)),
+                None => self.start(claim, tasks, turns),
+            }
         }
         None
+    }
+
+    /// Starts an attempt.
+    fn start(self: &Arc<Self>, claim: Claim, tasks: &Tasks, turns: &mut Turns) {
+        let (worker, ended, turn) =
+            (Arc::clone(self), Arc::clone(&tasks.ended), turns.begin(&claim.job.spec));
+        let span = attempt::span(&claim);
+        let attempt = async move {
+            let _turn = turn;
+            let end = Attempt::new(&worker.parts, &claim).run().await;
+            if matches!(end, AttemptEnd::GivenBack(reason) if reason.is_paused()) {
+                // What this worker lacks, others may have.
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = worker.draining.cancelled() => {}
+                }
+            }
+        };
+        let attempt = tasks.running.track_future(attempt.instrument(span));
+        tokio::spawn(async move {
+            // From here on, it does not count as running any more.
+            attempt.await;
+            ended.notify_one();
+        });
+    }
+
+    /// Parks a heavy job until it has a Kubernetes Job; gives it back if too many are parked. Returns whether it is parked.
+    fn park(&self, kubernetes: KubernetesJobs, claim: Claim, tasks: &Tasks) -> bool {
+        let (has_place, draining) = (tasks.parked.len() < MAX_PARKED, self.draining.clone());
+        let span = attempt::span(&claim);
+        let parked = async move {
+            if has_place {
+                kubernetes.dispatch(&claim, &draining).await;
+            } else {
+                kubernetes.refuse(&claim, &draining).await;
+            }
+        };
+        tasks.parked.spawn(parked.instrument(span));
+        has_place
     }
 
     /// Whether a job may be taken beside `running` ones.

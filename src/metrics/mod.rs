@@ -3,6 +3,7 @@
 //! Counters and histograms are updated when an operation ends, by a guard if that may be a hang-up or a panic. Gauges and
 //! the engine's own counters are read from their owner at each scrape, so that they cannot drift: see `state`.
 
+mod kubernetes;
 mod register;
 mod state;
 
@@ -14,6 +15,7 @@ use prometheus::{
 };
 
 use crate::domain::{ErrorCode, Format};
+pub use kubernetes::KubernetesMetrics;
 use register::{counters, kept, opts};
 pub use state::State;
 
@@ -207,6 +209,14 @@ impl Metrics {
             metrics.cache_requests.with_label_values(&[result]);
         }
         Ok(metrics)
+    }
+
+    /// Registers the metrics of a process that makes Kubernetes Jobs.
+    ///
+    /// # Errors
+    /// When they are registered already.
+    pub fn kubernetes(&self) -> Result<KubernetesMetrics> {
+        KubernetesMetrics::register(&self.registry)
     }
 
     /// Counts a request that was responded to or cancelled. `route` is the route's pattern, so that labels are few.

@@ -29,6 +29,8 @@ pub struct State {
     pub oldest_job: f64,
     /// Jobs that this process has ended because the workers of all their attempts were lost.
     pub dead_jobs: u64,
+    /// The number of Kubernetes Jobs in each state, if this process follows them.
+    pub kubernetes_jobs: Option<[(&'static str, u64); 4]>,
     /// Number of lost log lines.
     pub lost_lines: u64,
     /// The engine's version, once it is known.
@@ -100,6 +102,13 @@ impl State {
         counters(&registry, "jobs_dead_total", help, &[])?
             .with_label_values::<&str>(&[])
             .inc_by(self.dead_jobs);
+
+        let help =
+            "Kubernetes Jobs that are there, by state; every process that follows them has the same numbers";
+        let kubernetes_jobs = gauges("kubernetes_jobs", help, &["state"])?;
+        for (state, count) in self.kubernetes_jobs.iter().flatten() {
+            kubernetes_jobs.with_label_values(&[*state]).set(*count as i64);
+        }
 
         let help = "Log lines dropped because the output did not accept them";
         counters(&registry, "log_lines_lost_total", help, &[])?

@@ -76,8 +76,8 @@ impl ApiError {
 
 impl Refusal {
     fn is_temporary(&self) -> bool {
-        // The result of a job that took too long is a 504 for ever.
-        let is_final = self.code == "timeout";
+        // The result of a job that took too long is a 504 for ever, and without a place in the cluster a 503.
+        let is_final = matches!(self.code.as_str(), "timeout" | "no_capacity");
         let is_temporary = matches!(self.status.as_u16(), 408 | 429 | 502 | 503 | 504);
         // The server still receives the upload that broke off.
         (is_temporary && !is_final) || self.code == "idempotency_key_in_flight"
@@ -143,6 +143,7 @@ mod tests {
             (409, "idempotency_key_in_flight", true),
             (409, "job_not_finished", false),
             (504, "timeout", false),
+            (503, "no_capacity", false),
             (401, "unauthorized", false),
             (422, "import_failed", false),
             (507, "jobs_full", false),

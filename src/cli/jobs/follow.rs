@@ -177,6 +177,8 @@ fn why(reason: GiveBack) -> &'static str {
         GiveBack::StoreUnavailable => "the worker cannot read the store; waits",
         GiveBack::DiskFull => "the disk of its worker is full; waits",
         GiveBack::OutOfMemory => "out of memory; tries with more",
+        GiveBack::Unschedulable => "the cluster has no place for it; a worker runs it",
+        GiveBack::ClusterBusy => "too many jobs wait for the cluster; waits",
         GiveBack::WorkerLost => "its worker was lost; queued again",
         GiveBack::EngineLost => "Blender went down twice; waits for another attempt",
     }

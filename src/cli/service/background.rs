@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::http::Gateway;
-use crate::jobs::{self, Worker, WorkerParts};
+use crate::jobs::{self, RunsIn, Worker, WorkerParts};
 use crate::shutdown::Shutdown;
 
 /// Pause after a failed start of the engine, at first and at most.
@@ -30,6 +30,8 @@ pub struct Background {
 struct Converting {
     warming: JoinHandle<()>,
     worker: JoinHandle<()>,
+    /// Follows Kubernetes Jobs, if there are any.
+    following: Option<JoinHandle<()>>,
 }
 
 impl Background {
@@ -38,6 +40,7 @@ impl Background {
         let converting = (config.server.workers > 0).then(|| Converting {
             warming: tokio::spawn(warm_up(Arc::clone(gateway))),
             worker: tokio::spawn(worker(gateway, config).run()),
+            following: gateway.kubernetes.clone().map(|kubernetes| tokio::spawn(kubernetes.follow())),
         });
         let webhooks = gateway.webhooks.clone().run(gateway.shutdown.closed.clone());
         Self {
@@ -70,8 +73,10 @@ impl Background {
             service.cache().finish().await;
         }
         self.gateway.jobs.finish_removals().await;
-        if let Some(converting) = &self.converting {
-            converting.warming.abort();
+        if let Some(Converting { warming, following, .. }) = &self.converting {
+            for task in following.iter().chain([warming]) {
+                task.abort();
+            }
         }
         self.maintenance.abort();
         service.converter().executor().shutdown().await;
@@ -92,9 +97,11 @@ fn worker(gateway: &Gateway, config: &Config) -> Worker {
             metrics: Arc::clone(&gateway.metrics),
             cache_scope: config.access.cache_scope,
             timeout: config.server.timeout,
+            runs_in: RunsIn::Worker(gateway.heavy.clone()),
         },
         share: config.jobs.share_of(config.server.workers),
         draining: gateway.shutdown.draining.clone(),
+        kubernetes: gateway.kubernetes.clone(),
     }
 }
 

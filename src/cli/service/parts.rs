@@ -6,8 +6,11 @@ use std::time::Instant;
 use super::setup::Setup;
 use crate::app;
 use crate::cli::failure::Failure;
+use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway};
+use crate::jobs::Jobs;
+use crate::jobs::kubernetes::{HeavyPolicy, KubernetesJobs};
 use crate::metrics::Metrics;
 use crate::rate_limit::{Limiter, MemoryLimiter, RedisLimiter};
 use crate::shutdown::Shutdown;
@@ -49,6 +52,12 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
         store = storage.name(),
         "jobs are kept in this queue, their models and results in this store"
     );
+    let heavy = HeavyPolicy::new(&config.kubernetes, config.engine.memory);
+    // A gateway without workers makes none, and needs no access to the cluster.
+    let kubernetes = match &heavy {
+        Some(policy) if server.workers > 0 => Some(kubernetes_jobs(config, policy, &jobs, &metrics).await?),
+        _ => None,
+    };
     let webhooks = Webhooks::new(&config.webhooks, Arc::clone(jobs.queue()), Arc::clone(&metrics));
     let webhooks = webhooks.map_err(Failure::Failed)?;
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
@@ -56,6 +65,8 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
         role: setup.role,
         service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
         jobs,
+        heavy,
+        kubernetes,
         webhooks,
         jobs_redis,
         storage,
@@ -71,4 +82,17 @@ pub async fn assemble(setup: &Setup, shutdown: &Shutdown) -> Result<Gateway, Fai
         shutdown: shutdown.clone(),
         started: Instant::now(),
     })
+}
+
+/// Connects to the cluster. Its API server may be away.
+async fn kubernetes_jobs(
+    config: &Config,
+    policy: &HeavyPolicy,
+    jobs: &Jobs,
+    metrics: &Metrics,
+) -> Result<KubernetesJobs, Failure> {
+    let connected = app::kubernetes::connect(&config.kubernetes, config.server.timeout).await;
+    let kubernetes = connected.map_err(Failure::Failed)?;
+    tracing::info!(namespace = kubernetes.settings().namespace, "heavy jobs run in Kubernetes Jobs");
+    Ok(KubernetesJobs::new(kubernetes, policy.clone(), jobs.clone(), metrics.kubernetes()?))
 }

@@ -447,7 +447,7 @@ fn was_killed(exited: &Exited) -> bool {
 
 fn crashed(failure: AttemptFailure, exited: &Exited) -> ConversionError {
     let doing = match exited.stage {
-        None => "starting on",
+        None | Some(Stage::Scheduling) => "starting on",
         Some(Stage::Importing) => "importing",
         Some(Stage::Processing) => "processing",
         Some(Stage::Exporting) => "exporting",

@@ -23,7 +23,7 @@ use super::response;
 use crate::conversion::{self, CacheStatus, Input, Record};
 use crate::domain::ErrorCode;
 use crate::http::jobs::errors;
-use crate::http::jobs::submit::{new_spec, record, run_detached};
+use crate::http::jobs::submit::{census, new_spec, record, run_detached};
 use crate::http::middleware::rate_limit::TookWork;
 use crate::http::problem::Problem;
 use crate::http::state::Gateway;
@@ -144,8 +144,9 @@ async fn submit(
         // No request over HTTP has these.
         Input::Local(_) => Vec::new(),
     };
+    let census = census(gateway, &files, target, None).await;
     let priority = Priority::Request;
-    let spec = JobSpec { priority, main, options, bypass_cache, ..new_spec(client, target, parts) };
+    let spec = JobSpec { priority, main, options, bypass_cache, census, ..new_spec(client, target, parts) };
     let model = ReceivedModel { folder, files, took: Duration::ZERO };
     let submitted = run_detached(record_awaited(gateway.jobs.clone(), spec, model)).await?;
     submitted.map_err(errors::no_room)

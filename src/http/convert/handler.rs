@@ -20,6 +20,7 @@ use crate::http::middleware;
 use crate::http::middleware::rate_limit::{OverLimit, TookWork};
 use crate::http::problem::Problem;
 use crate::http::state::{Gateway, Shared};
+use crate::jobs::ExecutorChoice;
 
 /// Convert a model
 ///
@@ -46,6 +47,11 @@ async fn respond(
     over_limit: Option<&OverLimit>,
 ) -> Result<Response, Problem> {
     let query = ConvertQuery::read(query)?;
+    if query.executor == Some(ExecutorChoice::Kubernetes) {
+        let detail =
+            "executor=kubernetes needs a job: use POST /v1/jobs, or add the header Prefer: respond-async";
+        return Err(Problem::malformed(detail));
+    }
     let client = middleware::client(&parts.extensions).unwrap_or_default();
     let record = gateway.service.record(query.target, Instant::now());
     let may_be_cached = gateway.may_be_cached(&body);

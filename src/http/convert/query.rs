@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 
 use crate::domain::{ErrorCode, Format, Options};
 use crate::http::problem::Problem;
+use crate::jobs::ExecutorChoice;
 
 /// Longest quotation of a client's text in an error, in bytes.
 const MAX_ECHO: usize = 80;
@@ -14,7 +15,8 @@ const MAX_ECHO: usize = 80;
 const OUTPUT_FORMAT: &str = "output_format";
 const FILE_NAME: &str = "filename";
 const MAIN: &str = "main";
-const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
+const EXECUTOR: &str = "executor";
+const OWN: [&str; 4] = [OUTPUT_FORMAT, FILE_NAME, MAIN, EXECUTOR];
 
 /// The query parameters in their order.
 pub type Parameters = Vec<(String, String)>;
@@ -27,6 +29,8 @@ pub struct ConvertQuery {
     pub file_name: Option<String>,
     /// The name of the main file among several.
     pub main: Option<String>,
+    /// Where it should run.
+    pub executor: Option<ExecutorChoice>,
 }
 
 impl ConvertQuery {
@@ -48,7 +52,8 @@ impl ConvertQuery {
         others: [&str; N],
     ) -> Result<(Self, [Option<String>; N]), Problem> {
         let Query(parameters) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
-        let mut read = Self { target: Format::Glb, options: Options::default(), file_name: None, main: None };
+        let (target, options) = (Format::Glb, Options::default());
+        let mut read = Self { target, options, file_name: None, main: None, executor: None };
         let mut values = [const { None }; N];
         let mut target = None;
         let mut seen = HashSet::new();
@@ -63,6 +68,7 @@ impl ConvertQuery {
                 OUTPUT_FORMAT => target = Some(value),
                 FILE_NAME => read.file_name = Some(value),
                 MAIN => read.main = Some(value),
+                EXECUTOR => read.executor = Some(parse_executor(&value)?),
                 _ => match other {
                     Some((_, other)) => *other = Some(value),
                     None => read.options.set(cut(&name), cut(&value))?,
@@ -84,6 +90,11 @@ impl ConvertQuery {
         read.options.check(read.target)?;
         Ok((read, values))
     }
+}
+
+fn parse_executor(text: &str) -> Result<ExecutorChoice, Problem> {
+    let wrong = || Problem::malformed(format!("executor takes kubernetes|local, not {:?}", cut(text)));
+    ExecutorChoice::from_word(text).ok_or_else(wrong)
 }
 
 /// Truncates a client's text for an error.

@@ -84,6 +84,10 @@ pub fn fingerprint(spec: &JobSpec, files: &[Upload]) -> Hash {
         text.hash(file.hash.as_bytes());
         text.number(file.bytes);
     }
+    // Left out if there is none, so that keys stay valid from before there was such a choice.
+    if let Some(executor) = spec.executor {
+        text.text(executor.word());
+    }
     text.finish()
 }
 
@@ -184,6 +188,7 @@ mod tests {
     use super::*;
     use crate::conversion::UploadContent;
     use crate::domain::{ErrorCode, Format, Options};
+    use crate::jobs::ExecutorChoice;
 
     fn read(lines: &[&str]) -> Result<Option<String>, ErrorCode> {
         let mut headers = HeaderMap::new();
@@ -244,6 +249,8 @@ mod tests {
             JobSpec { target: Format::Stl, ..spec.clone() },
             JobSpec { options: Options { triangulate: true, ..Options::default() }, ..spec.clone() },
             JobSpec { webhook_url: Some("https://example.com/".parse().unwrap()), ..spec.clone() },
+            JobSpec { executor: Some(ExecutorChoice::Local), ..spec.clone() },
+            JobSpec { executor: Some(ExecutorChoice::Kubernetes), ..spec.clone() },
         ] {
             assert_ne!(first, fingerprint(&other, &files), "{other:?}");
         }

@@ -15,8 +15,8 @@ use url::Url;
 use super::document::{Document, path};
 use super::errors::{self, POLL_AFTER};
 use super::idempotency::{IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
-use crate::conversion;
-use crate::domain::{Client, ErrorCode, Format, Options};
+use crate::conversion::{self, Upload};
+use crate::domain::{Census, Client, ErrorCode, Format, Options};
 use crate::http::convert::query::{ConvertQuery, Parameters, cut};
 use crate::http::convert::receive::{ReceivedModel, receive};
 use crate::http::convert::response;
@@ -26,7 +26,7 @@ use crate::http::middleware::request_id::RequestId;
 use crate::http::problem::Problem;
 use crate::http::state::{Gateway, Shared};
 use crate::http::upload;
-use crate::jobs::{Job, JobSpec, Jobs, Priority, Submission, SubmitError};
+use crate::jobs::{ExecutorChoice, Job, JobSpec, Jobs, Priority, Submission, SubmitError};
 use crate::telemetry::otlp;
 use crate::webhooks::MAX_URL_LENGTH;
 
@@ -117,6 +117,7 @@ pub async fn submit(
     if let Some(url) = &request.webhook_url {
         gateway.webhooks.check(url)?;
     }
+    check_executor(gateway, request.query.executor)?;
     if let Err(problem) = errors::check_queue(gateway) {
         upload::discard(body).await;
         return Err(problem);
@@ -149,6 +150,8 @@ pub async fn submit(
             return Err(problem);
         }
     };
+    let executor = request.query.executor;
+    let census = census(gateway, &model.files, request.query.target, executor).await;
     let ConvertQuery { main, target, options, .. } = request.query;
     let spec = JobSpec {
         priority: request.priority,
@@ -156,6 +159,8 @@ pub async fn submit(
         options,
         bypass_cache: response::wants_fresh(&parts.headers),
         webhook_url: request.webhook_url,
+        executor,
+        census,
         ..new_spec(client, target, parts)
     };
     match run_detached(record(gateway.jobs.clone(), spec, model, reserved)).await? {
@@ -180,7 +185,30 @@ pub fn new_spec(client: Client, target: Format, request: &Parts) -> JobSpec {
         request_id: request_id.to_owned(),
         trace_parent: otlp::trace_parent(),
         retry_of: None,
+        executor: None,
+        census: None,
     }
+}
+
+/// Refuses a wish for a Kubernetes Job that this service cannot fulfil.
+fn check_executor(gateway: &Gateway, executor: Option<ExecutorChoice>) -> Result<(), Problem> {
+    if executor != Some(ExecutorChoice::Kubernetes) || gateway.heavy.is_some() {
+        return Ok(());
+    }
+    let detail = "executor=kubernetes is not available: this service makes no Kubernetes Jobs (KUBERNETES_JOBS is off)";
+    Err(Problem::malformed(detail))
+}
+
+/// Takes the census of a model that may become a heavy job. Without one, the size of the model decides about its pod.
+pub async fn census(
+    gateway: &Gateway,
+    files: &[Upload],
+    target: Format,
+    executor: Option<ExecutorChoice>,
+) -> Option<Census> {
+    let bytes = files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
+    let may_be_heavy = gateway.heavy.as_ref().is_some_and(|policy| policy.may_be_heavy(bytes, executor));
+    if may_be_heavy { Upload::census(files, target).await.ok() } else { None }
 }
 
 /// Records the job. The model's folder and the reservation of the key exist until it has ended.
@@ -248,8 +276,11 @@ mod tests {
         assert_eq!(request.priority, Priority::Low);
         assert_eq!(request.webhook_url.unwrap().as_str(), "https://example.com/hook?a=1");
         assert!((request.query.options.scale - 2.0).abs() < f64::EPSILON);
-        let request = read("priority=&webhook_url=").unwrap();
+        let request = read("priority=&webhook_url=&executor=").unwrap();
         assert_eq!((request.priority, request.webhook_url), (Priority::Normal, None));
+        assert_eq!(request.query.executor, None);
+        let request = read("executor=kubernetes").unwrap();
+        assert_eq!(request.query.executor, Some(ExecutorChoice::Kubernetes));
     }
 
     #[test]
@@ -257,6 +288,7 @@ mod tests {
         let long = format!("webhook_url=https://example.com/{}", "a".repeat(MAX_URL_LENGTH));
         for query in [
             "priority=high",
+            "executor=cloud",
             "priority=low&priority=low",
             "webhook_url=example.com",
             "webhook_url=/hook",

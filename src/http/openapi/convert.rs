@@ -7,6 +7,7 @@ use super::responses::{accepted, add_headers, codes, errors, named, security};
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};
 use crate::http::jobs::document::Document;
+use crate::jobs::ExecutorChoice;
 
 /// A triangle as OBJ: the smallest model.
 const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
@@ -93,6 +94,11 @@ pub fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
     file_name["example"] = json!("triangle.obj");
     let about = "The name of the main file, if several files could be the model.";
     let mut parameters = vec![target, file_name, parameter("main", "query", about, &text)];
+    let about = "Where a job runs: in a Kubernetes Job of its own (only if the operator has set `KUBERNETES_JOBS`, and only \
+        jobs), or in a worker. By default, the size of the model decides.";
+    let choices = ExecutorChoice::ALL.map(ExecutorChoice::word);
+    let executor = json!({ "type": "string", "enum": choices });
+    parameters.push(parameter("executor", "query", about, &executor));
     let mut properties = Options::json_schema(schemas).to_value()["properties"].take();
     parameters.extend(options::TABLE.iter().map(|info| {
         let mut help = info.help.to_owned();

@@ -42,7 +42,7 @@ const SUBMISSION: [ErrorCode; 24] = [
 ];
 
 /// Errors of a conversion, which a job that has failed has.
-const CONVERSION: [ErrorCode; 22] = [
+const CONVERSION: [ErrorCode; 24] = [
     // The name of the main file is not that of a file.
     ErrorCode::InvalidOption,
     ErrorCode::UnknownFormat,
@@ -63,6 +63,9 @@ const CONVERSION: [ErrorCode; 22] = [
     ErrorCode::OutputTooLarge,
     ErrorCode::Timeout,
     ErrorCode::EngineCrashed,
+    // Of a Kubernetes Job whose pod cannot start.
+    ErrorCode::EngineUnavailable,
+    ErrorCode::NoCapacity,
     ErrorCode::DiskFull,
     ErrorCode::Io,
     ErrorCode::Internal,

@@ -92,6 +92,10 @@ impl Queue for Scripted {
         unimplemented!()
     }
 
+    fn claim(&self, _: Uuid) -> Pending<'_, Option<Claim>> {
+        unimplemented!()
+    }
+
     fn cancel(&self, _: Uuid) -> Pending<'_, Option<Job>> {
         unimplemented!()
     }

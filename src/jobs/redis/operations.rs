@@ -133,6 +133,14 @@ impl Queue for RedisQueue {
         .boxed()
     }
 
+    fn claim(&self, id: Uuid) -> Pending<'_, Option<Claim>> {
+        async move {
+            let fields: Fields = self.run(cmd("HGETALL").arg(keys::job(id)).take()).await?;
+            if fields.is_empty() { Ok(None) } else { record::claim(&fields) }
+        }
+        .boxed()
+    }
+
     fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold> {
         async move {
             let progress = progress.map(|progress| to_json(&progress)).transpose()?;

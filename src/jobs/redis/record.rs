@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::jobs::job::{Job, State, Timestamp};
-use crate::jobs::queue::{Delivery, QueueError, Refusal};
+use crate::jobs::queue::{Claim, Delivery, QueueError, Refusal};
 
 /// The fields of a record.
 pub type Fields = HashMap<String, String>;
@@ -49,6 +49,15 @@ pub fn job(fields: &Fields) -> Result<Job, QueueError> {
         events: record.required("events", from_lines)?,
         deliveries: record.optional("deliveries", from_lines)?.unwrap_or_default(),
     })
+}
+
+/// Reads the record of a job as the claim of its attempt; `None` unless it runs.
+pub fn claim(fields: &Fields) -> Result<Option<Claim>, QueueError> {
+    let job = job(fields)?;
+    if job.state != State::Running {
+        return Ok(None);
+    }
+    Ok(Some(Claim { token: Record(fields).required("token", parsed)?, job }))
 }
 
 /// Reads the record of a job as a webhook that was taken.
@@ -131,8 +140,9 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
+    use crate::domain::{Census, Client, ConversionError, ErrorCode, Format, Options, Stage};
     use crate::jobs::job::{DeliveryAttempt, Event, GiveBack, InputFile, JobSpec, Priority, Progress};
+    use crate::jobs::placement::ExecutorChoice;
 
     fn spec() -> JobSpec {
         JobSpec {
@@ -149,6 +159,8 @@ mod tests {
             request_id: "a request".to_owned(),
             trace_parent: None,
             retry_of: Some(Uuid::from_u128(3)),
+            executor: Some(ExecutorChoice::Kubernetes),
+            census: Some(Census { triangles: 1 << 40, frames: 3, ..Census::default() }),
         }
     }
 
@@ -228,6 +240,15 @@ mod tests {
             DeliveryAttempt { at: Timestamp(10), status: Some(503), error: Some("it says 503".to_owned()) };
         let delivered = DeliveryAttempt { at: Timestamp(11), status: Some(204), error: None };
         assert_eq!(job.deliveries, [failed, delivered]);
+    }
+
+    #[test]
+    fn only_a_running_job_has_a_claim() {
+        assert_eq!(claim(&queued()).unwrap(), None);
+        let running = with(queued(), &[("state", "running"), ("token", "1796028931042")]);
+        let found = claim(&running).unwrap().unwrap();
+        assert_eq!((found.token, found.job.state), (1_796_028_931_042, State::Running));
+        assert!(claim(&with(running, &[("token", "")])).is_err());
     }
 
     #[test]

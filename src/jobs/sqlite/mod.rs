@@ -222,6 +222,10 @@ impl Queue for SqliteQueue {
         Box::pin(self.write(move |step| step.take(order, &worker)))
     }
 
+    fn claim(&self, id: Uuid) -> Pending<'_, Option<Claim>> {
+        Box::pin(self.read(move |sql| queries::claim(sql, id)))
+    }
+
     fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold> {
         Box::pin(self.write(move |step| step.renew(id, token, progress)))
     }

@@ -6,10 +6,16 @@ use uuid::Uuid;
 use super::record::{self, is_unreadable};
 use super::statements::{all, find, number};
 use crate::jobs::job::{Job, State};
-use crate::jobs::queue::{Page, Stats};
+use crate::jobs::queue::{Claim, Page, Stats};
 
 pub fn job(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<Job>> {
     Ok(record::by_id(sql, id)?.map(|record| record.job))
+}
+
+/// Returns a running job, and the token of its attempt.
+pub fn claim(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<Claim>> {
+    let running = record::by_id(sql, id)?.filter(|record| record.job.state == State::Running);
+    Ok(running.map(|record| Claim { token: record.token, job: record.job }))
 }
 
 pub fn position(sql: &Connection, id: Uuid) -> rusqlite::Result<Option<u64>> {

@@ -39,6 +39,9 @@ const RESULT: &str = "GET /v1/jobs/{id}/result";
 /// The code that needs a mounted disk; `disk::a_full_disk_gets_507_and_is_survived` tests it.
 const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
 
+/// The code that needs a cluster.
+const NO_CAPACITY: ErrorCode = ErrorCode::NoCapacity;
+
 /// Codes that no response has: one of the command line, and one for clients that are gone.
 const NOWHERE: [ErrorCode; 2] = [ErrorCode::OutputExists, ErrorCode::Cancelled];
 
@@ -63,6 +66,8 @@ async fn every_documented_response_occurs() {
         UPLOADS.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
     // A retry holds its key for as long as it copies the model; `keys_in_flight` tests this with uploads.
     elsewhere.insert(answer("POST", "/v1/jobs/{id}/retry", 409, "idempotency_key_in_flight"));
+    // It takes a cluster to have no room there: `tests/cluster`.
+    elsewhere.extend(BOTH.map(|path| answer("POST", path, 503, &NO_CAPACITY.to_string())));
     // This needs more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
     elsewhere
         .extend(["/v1/reports/{id}", "/v1/jobs/{id}"].map(|path| answer("GET", path, 503, "overloaded")));
@@ -81,7 +86,7 @@ async fn every_documented_response_occurs() {
     assert!(unlisted.is_empty(), "answered, and not listed: {unlisted:#?}");
 
     let answered = seen.iter().map(|each| each.code.clone()).filter(|code| !code.is_empty());
-    let others = NOWHERE.iter().chain([&ELSEWHERE]).map(ErrorCode::to_string);
+    let others = NOWHERE.iter().chain([&ELSEWHERE, &NO_CAPACITY]).map(ErrorCode::to_string);
     assert_eq!(answered.chain(others).collect::<BTreeSet<_>>(), codes());
 }
 

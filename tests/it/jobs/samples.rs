@@ -19,13 +19,16 @@ pub const AT_ONCE: NextAttempt = NextAttempt::After(Duration::ZERO);
 pub const LATER: NextAttempt = NextAttempt::After(Duration::from_hours(1));
 
 /// Why workers give jobs back.
-pub const REASONS: [GiveBack; 6] = [
+pub const REASONS: [GiveBack; 9] = [
     GiveBack::Stopping,
     GiveBack::EngineUnavailable,
     GiveBack::EngineLost,
     GiveBack::StoreUnavailable,
     GiveBack::DiskFull,
     GiveBack::OutOfMemory,
+    GiveBack::Unschedulable,
+    GiveBack::ClusterBusy,
+    GiveBack::WorkerLost,
 ];
 
 /// Progress that a worker may report.
@@ -51,6 +54,8 @@ pub fn spec_of(name: &str) -> JobSpec {
         request_id: "a request".to_owned(),
         trace_parent: None,
         retry_of: None,
+        executor: None,
+        census: None,
     }
 }
 

@@ -97,6 +97,8 @@ impl Sender {
             request_id: "a request".to_owned(),
             trace_parent: None,
             retry_of: None,
+            executor: None,
+            census: None,
         };
         let new = NewJob { id: Uuid::now_v7(), spec, idempotency: None };
         let Submission::New(job) = self.queue.submit(new).await.unwrap() else { panic!("it is refused") };

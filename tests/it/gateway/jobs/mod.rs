@@ -13,6 +13,7 @@ mod metrics;
 mod prefer;
 mod receivers;
 mod results;
+mod run_job;
 mod shared;
 mod synchronous;
 mod waiting;

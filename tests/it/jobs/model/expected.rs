@@ -219,7 +219,13 @@ pub fn check_change(before: &Job, now: &Job) {
     // The time of a job begins anew when it is given back, unless its worker lacked something.
     match last.reason {
         _ if now.state.has_ended() => assert_eq!(now.expires_at, last.at.plus(TIGHT.ttl), "{now:?}"),
-        None | Some(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => {
+        None
+        | Some(
+            GiveBack::EngineUnavailable
+            | GiveBack::StoreUnavailable
+            | GiveBack::Unschedulable
+            | GiveBack::ClusterBusy,
+        ) => {
             assert_eq!(now.expires_at, before.expires_at, "{now:?}");
         }
         Some(_) => assert!(now.expires_at >= last.at.plus(TIGHT.ttl), "{now:?}"),

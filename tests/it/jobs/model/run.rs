@@ -1,8 +1,8 @@
 //! Takes steps, and compares each answer with the model.
 
 use meshgate::jobs::{
-    Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Refusal, Removed, State, Submission,
-    Swept, TakeOrder,
+    Claim, Delivery, End, GiveBack, Hold, Idempotency, JobSpec, Key, NewJob, Refusal, Removed, State,
+    Submission, Swept, TakeOrder,
 };
 use proptest::sample::Index;
 use uuid::Uuid;
@@ -64,6 +64,10 @@ impl Model {
             }
             Step::Take { order, brief } => {
                 self.take(if brief { &handles.brief } else { queue }, order, brief).await;
+                None
+            }
+            Step::Claim { job } => {
+                self.check_claim(queue, job).await;
                 None
             }
             Step::Renew { claim, progress } => self.renew(queue, claim, progress).await,
@@ -200,6 +204,13 @@ impl Model {
         if let Some(key) = key {
             self.keys.submitted(client, key, answer, number);
         }
+    }
+
+    async fn check_claim(&self, queue: &AnyQueue, index: Index) {
+        let Some(number) = self.any_job(index) else { return };
+        let job = &self.jobs[number];
+        let running = job.is_in(State::Running).then(|| Claim { job: job.seen.clone(), token: job.token });
+        assert_eq!(queue.claim(job.id()).await.unwrap(), running);
     }
 
     async fn renew(&mut self, queue: &AnyQueue, claim: Pick, with_progress: bool) -> Option<usize> {

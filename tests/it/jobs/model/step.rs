@@ -16,6 +16,7 @@ pub enum Step {
     Reserve { client: usize, key: KeyUse },
     Release { client: usize, key: KeyUse },
     Take { order: TakeOrder, brief: bool },
+    Claim { job: Index },
     Renew { claim: Pick, progress: bool },
     Finish { claim: Pick, how: How },
     GiveBack { claim: Pick, reason: GiveBack, brief: bool },
@@ -110,6 +111,7 @@ fn of_client() -> impl Strategy<Value = Step> {
 fn of_worker() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (order(), proptest::bool::weighted(0.2)).prop_map(|(order, brief)| Step::Take { order, brief }),
+        2 => any::<Index>().prop_map(|job| Step::Claim { job }),
         2 => (pick(), any::<bool>()).prop_map(|(claim, progress)| Step::Renew { claim, progress }),
         4 => (pick(), how()).prop_map(|(claim, how)| Step::Finish { claim, how }),
         3 => (pick(), reason(), any::<bool>())

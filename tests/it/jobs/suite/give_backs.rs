@@ -40,7 +40,13 @@ fn reason_of(job: &Job) -> Option<GiveBack> {
 async fn attempts_without_a_fault_of_the_job_do_not_count(side: impl Side) {
     let (queue, brief) = side.open_pair().await;
     let id = submit(&queue, spec_of("a")).await.id;
-    let reasons = [GiveBack::Stopping, GiveBack::EngineUnavailable, GiveBack::StoreUnavailable];
+    let reasons = [
+        GiveBack::Stopping,
+        GiveBack::EngineUnavailable,
+        GiveBack::StoreUnavailable,
+        GiveBack::Unschedulable,
+        GiveBack::ClusterBusy,
+    ];
     let mut token = 0;
     for reason in reasons.into_iter().cycle().take(2 * MAX_ATTEMPTS as usize) {
         let claim = take_this_later(&queue, id).await;
@@ -148,7 +154,12 @@ async fn a_job_given_back_gets_its_time_again(side: impl Side) {
 
 async fn a_job_given_back_because_something_is_unavailable_keeps_its_time(side: impl Side) {
     let (queue, brief) = side.open_pair().await;
-    for reason in [GiveBack::EngineUnavailable, GiveBack::StoreUnavailable] {
+    for reason in [
+        GiveBack::EngineUnavailable,
+        GiveBack::StoreUnavailable,
+        GiveBack::Unschedulable,
+        GiveBack::ClusterBusy,
+    ] {
         let [before, after] = requeued(&queue, &brief, reason).await;
         assert_eq!(after.expires_at, before.expires_at, "{reason:?}");
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use meshgate::domain::options::Packaging;
-use meshgate::domain::{Client, Format, Options, Stage};
+use meshgate::domain::{Census, Client, Format, Options, Stage};
 use meshgate::jobs::job::MAX_EVENTS;
-use meshgate::jobs::{End, GiveBack, Hold, JobSpec, Priority, Progress, State};
+use meshgate::jobs::{End, ExecutorChoice, GiveBack, Hold, JobSpec, Priority, Progress, State};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -86,6 +86,12 @@ async fn every_field_of_a_job_is_kept(side: impl Side) {
             request_id: "0198-ü".to_owned(),
             trace_parent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             retry_of: Some(Uuid::now_v7()),
+            executor: Some(ExecutorChoice::Kubernetes),
+            census: Some(Census {
+                triangles: 1 << 50,
+                uncounted_format: Some(Format::Fbx),
+                ..Census::default()
+            }),
         };
         let job = submit(&queue, spec.clone()).await;
         assert_eq!(job.spec, spec);

@@ -1,6 +1,7 @@
 //! Tests of every queue.
 
 mod cancelling;
+mod claims;
 mod delivery_attempts;
 mod durability;
 mod ends;

@@ -21,8 +21,13 @@ queues! {{
     a_paused_job_that_was_cancelled_or_removed_is_never_queued
 }}
 
-const REASONS: [GiveBack; 4] =
-    [GiveBack::EngineUnavailable, GiveBack::EngineLost, GiveBack::StoreUnavailable, GiveBack::DiskFull];
+const REASONS: [GiveBack; 5] = [
+    GiveBack::EngineUnavailable,
+    GiveBack::EngineLost,
+    GiveBack::StoreUnavailable,
+    GiveBack::DiskFull,
+    GiveBack::ClusterBusy,
+];
 
 async fn a_paused_job_is_taken_after_its_pause(side: impl Side) {
     let pause = Duration::from_millis(300);
