@@ -441,6 +441,8 @@ fn spec(number: usize) -> JobSpec {
         request_id: Uuid::now_v7().to_string(),
         trace_parent: None,
         retry_of: None,
+        executor: None,
+        census: None,
     }
 }
 

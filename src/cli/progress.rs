@@ -104,11 +104,13 @@ impl Bar {
         self.show(word(stage), overall(stage, fraction));
     }
 
-    /// Prints a line about what has happened: above the bar, or at once without a terminal.
+    /// Prints a line about what has happened: above the bar, or at once without a terminal. There, the next line of
+    /// progress comes later: it would only repeat what this one says.
     pub fn say(&self, text: &str) {
         match self {
             Bar::Drawn(bar) => bar.println(format!("{}: {text}", bar.message())),
-            Bar::Plain { label, .. } => {
+            Bar::Plain { label, last } => {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 let _ = writeln!(std::io::stderr(), "{label}: {text}");
             }
         }
@@ -184,5 +186,14 @@ mod tests {
             }
         }
         assert!((overall(Stage::Importing, Some(f64::INFINITY)) - 0.4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn no_progress_is_due_after_a_line_without_a_terminal() {
+        let long_ago = Instant::now().checked_sub(PLAIN_EVERY).unwrap();
+        let bar = Bar::Plain { label: "duck.fbx → glb".to_owned(), last: Mutex::new(long_ago) };
+        bar.say("its worker was lost; queued again");
+        let Bar::Plain { last, .. } = &bar else { panic!("it is drawn") };
+        assert!(*last.lock().unwrap() > long_ago);
     }
 }

@@ -58,13 +58,13 @@ pub struct Args {
 /// Wrong settings, a line for each mistake.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let Some(setup) = args.setup.read(Role::Worker)? else { return Ok(ExitCode::SUCCESS) };
-    process::run(work(for_one_job(setup), args.job)).or_else(|failure| match failure {
-        Failure::Usage(_) => Err(failure),
-        // Another pod, on another node, may have what this one lacks.
-        _ => {
-            print_error(&failure);
-            Ok(ExitCode::from(NOT_ENDED))
+    process::run(work(for_one_job(setup), args.job)).or_else(|failure| {
+        if matches!(failure, Failure::Usage(_)) {
+            return Err(failure);
         }
+        // Another pod, on another node, may have what this one lacks.
+        print_error(&failure);
+        Ok(ExitCode::from(NOT_ENDED))
     })
 }
 

@@ -286,6 +286,17 @@ impl JobSpec {
 }
 
 impl GiveBack {
+    /// Those that count as attempts come first.
+    pub const ALL: [GiveBack; 7] = [
+        GiveBack::WorkerLost,
+        GiveBack::EngineLost,
+        GiveBack::DiskFull,
+        GiveBack::OutOfMemory,
+        GiveBack::Stopping,
+        GiveBack::EngineUnavailable,
+        GiveBack::StoreUnavailable,
+    ];
+
     /// Whether the attempt counts.
     pub const fn counts(self) -> bool {
         matches!(
@@ -307,7 +318,7 @@ impl GiveBack {
         )
     }
 
-    /// The value of a metric's label.
+    /// The name in the API, in the record and in metrics. A worker that lost its lease is counted as `lost`, though.
     pub const fn word(self) -> &'static str {
         match self {
             GiveBack::Stopping => "stopping",

@@ -19,6 +19,8 @@ pub struct ConnectionPolicy {
     pub works_when_full: bool,
     /// Run on each new connection.
     pub check: Option<Check>,
+    /// What the log calls this Redis.
+    pub name: &'static str,
     /// What the process does while Redis is unavailable, for the log.
     pub fallback: &'static str,
 }
@@ -29,6 +31,7 @@ impl Default for ConnectionPolicy {
             answer_within: ANSWER_WITHIN,
             works_when_full: false,
             check: None,
+            name: "redis",
             fallback: "using in-process state",
         }
     }

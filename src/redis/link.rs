@@ -158,6 +158,13 @@ async fn in_time<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>
     Err(Error::TimedOut(limit))
 }
 
+impl State {
+    /// Whether no attempt to connect has ended yet.
+    fn is_new(&self) -> bool {
+        self.links == 0 && self.health.error.is_none()
+    }
+}
+
 impl Shared {
     /// There is no link yet.
     pub fn new(client: Client, address: String, policy: ConnectionPolicy, observer: Observer) -> Self {
@@ -213,13 +220,15 @@ impl Shared {
         let mut state = self.state();
         match connected {
             Ok(connection) => {
-                tracing::info!(address = self.address, "redis connected");
+                tracing::info!(address = self.address, "{} connected", self.policy.name);
                 state.links += 1;
                 state.late = 0;
                 state.link = Some(Link { connection, number: state.links });
                 state.health = Health { up: true, since: Instant::now(), error: None };
                 Ok(())
             }
+            // The program does not start then, and says why.
+            Err(error @ Error::Unsuitable(_)) if state.is_new() => Err(error),
             Err(error) => {
                 self.mark_unavailable(&mut state, &error);
                 Err(error)
@@ -234,7 +243,8 @@ impl Shared {
         if health.error.as_ref() == Some(&error) {
             return;
         }
-        tracing::warn!(address = self.address, error, "redis unavailable; {}", self.policy.fallback);
+        let ConnectionPolicy { name, fallback, .. } = self.policy;
+        tracing::warn!(address = self.address, error, "{name} unavailable; {fallback}");
         let since = if health.up { Instant::now() } else { health.since };
         *health = Health { up: false, since, error: Some(error) };
     }

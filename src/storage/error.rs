@@ -73,9 +73,13 @@ impl Error {
         Self { trouble: Trouble::NotOfStore, detail: format!("could not {what}: {error}") }
     }
 
-    /// The folder `name` of the store is absent, or another than before, although objects were stored in it.
-    pub fn gone(store: &str, name: &str) -> Self {
-        let detail = format!("{store} has no folder {name:?} any more, or another one; is its disk mounted?");
+    /// The folder of the objects of jobs is absent although there are jobs, or is another than before: this process was
+    /// given another store than those that accepted the jobs, or a disk is not mounted.
+    pub fn no_jobs(store: &str) -> Self {
+        let detail = format!(
+            "{store} holds no jobs of this queue: give workers the STORAGE_URL, or the DATA_DIR, of their gateways, or \
+             mount its disk"
+        );
         Self { trouble: Trouble::Other, detail }
     }
 

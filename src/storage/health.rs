@@ -68,7 +68,7 @@ impl Health {
         let worked = failures.iter().all(Option::is_none);
         failures[access as usize] = Some(Failure { error: error.clone(), asked: now });
         if worked {
-            tracing::error!(%error, "the store fails; conversions are answered without it");
+            tracing::error!(%error, "the store fails; jobs wait for it, and requests go on without it");
             self.began_failing.notify_one();
         } else {
             tracing::debug!(%error, "the store still fails");

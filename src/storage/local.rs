@@ -16,7 +16,7 @@ use super::aside::{link_aside, write_aside};
 use super::backend::{Backend, Fetched, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
 use super::error::Error;
 use super::jobs_folder::JobsFolder;
-use super::keys::{JOBS, Name, Object, age};
+use super::keys::{Name, Object, age};
 use super::read_cache::{ReadCache, Stamp};
 use crate::domain::Cancel;
 use crate::fs::blob::Blob;
@@ -102,7 +102,7 @@ impl Backend for Local {
         async move {
             let jobs = Arc::clone(&self.jobs);
             let is_there = self.blocking(move |_| jobs.is_there()).await?;
-            if is_there { Ok(()) } else { Err(Error::gone(&self.name, JOBS)) }
+            if is_there { Ok(()) } else { Err(Error::no_jobs(&self.name)) }
         }
         .boxed()
     }
@@ -133,7 +133,7 @@ impl Backend for Local {
                 // A disk that was mounted or unmounted meanwhile may have got the object or not.
                 jobs.is_there()
             };
-            if self.blocking(put).await? { Ok(()) } else { Err(Error::gone(&self.name, JOBS)) }
+            if self.blocking(put).await? { Ok(()) } else { Err(Error::no_jobs(&self.name)) }
         }
         .boxed()
     }

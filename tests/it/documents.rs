@@ -5,6 +5,7 @@ use std::path::Path;
 use meshgate::config::settings;
 use meshgate::domain::format::{FormatInfo, TABLE};
 use meshgate::domain::{ErrorCode, Feature, options};
+use meshgate::jobs::GiveBack;
 
 fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -147,6 +148,16 @@ fn the_changelog_names_every_format() {
             "{}",
             info.name
         );
+    }
+}
+
+#[test]
+fn the_reasons_of_events_are_documented() {
+    let text = document("docs/API.md");
+    let (_, events) = text.split_once("- **Events.** ").unwrap();
+    let (events, _) = events.split_once("\n- **").unwrap();
+    for reason in GiveBack::ALL.map(GiveBack::word) {
+        assert!(events.contains(&format!("`{reason}`")), "docs/API.md does not list {reason}");
     }
 }
 

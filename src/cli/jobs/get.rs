@@ -21,7 +21,8 @@ Examples:
 
 A download that breaks off is continued, and its SHA-256 is checked. The file appears complete or not at all.
 
-Exit code: 0 written, 1 if not, also if the job has no result, 64 usage error, 130 interrupted.";
+Exit code: 0 written, 1 if not, also if the file exists or the job has no result, 64 usage error,
+130 interrupted.";
 
 /// Download the result of a job
 #[derive(Debug, clap::Args)]

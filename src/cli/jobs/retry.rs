@@ -59,6 +59,16 @@ impl Retries {
     }
 }
 
+/// A line that says why a call is made again, for up to [`PATIENCE`].
+pub fn explain(error: &ApiError) -> String {
+    match error {
+        ApiError::Refused(refusal) if refusal.code == "jobs_unavailable" => {
+            "the server cannot reach its jobs (jobs_unavailable); trying for two minutes".to_owned()
+        }
+        _ => format!("{error}; trying for two minutes"),
+    }
+}
+
 /// Makes a call, again while its error may pass; says so on standard error before the first pause.
 pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
     call: impl Fn() -> F,
@@ -72,7 +82,7 @@ pub async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
         };
         let Some(pause) = retries.pause(&error) else { return Err(error) };
         if !std::mem::replace(&mut has_said, true) {
-            aside(format!("{error}; asking again for up to two minutes"));
+            aside(explain(&error));
         }
         sleep(pause).await;
     }

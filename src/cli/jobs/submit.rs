@@ -15,7 +15,7 @@ use super::destination::Destination;
 use super::document::{Document, label};
 use super::error::ApiError;
 use super::print::{self, Style, aside};
-use super::retry::Retries;
+use super::retry::{Retries, explain};
 use super::server::ServerArgs;
 use super::upload::Model;
 use super::watch::finish;
@@ -150,6 +150,7 @@ async fn submit(api: &Api, model: &Model, args: &Args, bar: &Arc<Bar>) -> Result
     let query = query(model, args);
     let key = args.idempotency_key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
     let mut retries = Retries::default();
+    let mut has_said = false;
     loop {
         let body = Body::wrap(model.upload(Arc::clone(bar)));
         let error = match api.submit(&query, &key, &model.media_type(), body).await {
@@ -157,6 +158,10 @@ async fn submit(api: &Api, model: &Model, args: &Args, bar: &Arc<Bar>) -> Result
             Err(error) => error,
         };
         let Some(pause) = retries.pause(&error) else { return Err(error) };
+        // An upload that breaks off is sent again soon, and only a few times.
+        if !matches!(error, ApiError::Broken { .. }) && !std::mem::replace(&mut has_said, true) {
+            bar.say(&explain(&error));
+        }
         bar.show("waiting", 0.0);
         sleep(pause).await;
     }

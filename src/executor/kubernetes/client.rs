@@ -58,7 +58,7 @@ impl Operation<'_> {
     const fn action(&self) -> Action {
         match self {
             Operation::Create(_) => Action { verb: "create", resource: "jobs" },
-            Operation::Get { resource, .. } => Action { verb: "get", resource: *resource },
+            Operation::Get { resource, .. } => Action { verb: "get", resource },
             Operation::Delete(..) => Action { verb: "delete", resource: "jobs" },
             Operation::ListEvents(_) => Action { verb: "list", resource: "events" },
             Operation::Review(_) => Action { verb: "create", resource: "selfsubjectaccessreviews" },

@@ -186,7 +186,7 @@ fn fit_volume(volume: &mut Volume, storage_bytes: u64) {
 /// Makes the container run this job within its resources.
 fn fit_container(container: &mut Container, request: &PodRequest) {
     // The failure policy refers to it by this name.
-    container.name = CONTAINER.to_owned();
+    CONTAINER.clone_into(&mut container.name);
     container.args = Some(vec!["run-job".to_owned(), request.job.to_string()]);
     // `run-job` has no server to probe.
     container.startup_probe = None;

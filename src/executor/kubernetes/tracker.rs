@@ -18,7 +18,7 @@ use super::outcome::{
 };
 
 /// How long a pod may wait for its image: registries fail for a moment, and secrets may come late.
-const IMAGE_PATIENCE: Duration = Duration::from_secs(60);
+const IMAGE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a Job must be gone before it counts as deleted, since it may be on its way to be made again.
 const DELETED_AFTER: Duration = Duration::from_secs(2);

@@ -184,8 +184,8 @@ where
 /// Whether the watch was only too old to go on.
 fn is_expiry(error: &watcher::Error) -> bool {
     let status = match error {
-        watcher::Error::WatchError(status) => status,
-        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        watcher::Error::WatchError(status)
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
         _ => return false,
     };

@@ -129,7 +129,8 @@ pub async fn redeliver_webhook(
 
 /// Remove a job
 ///
-/// Removes its model, its result and its record. A running job is stopped.
+/// Removes its model, its result and its record. A running job is stopped within seconds. A webhook that was not
+/// delivered is not sent any more.
 #[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs")]
 pub async fn remove_job(
     State(gateway): State<Shared>,

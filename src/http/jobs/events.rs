@@ -75,8 +75,8 @@ enum End {
 /// Follow a job
 ///
 /// Server-sent events: `state` and `progress`, each with the version of the job as its ID, and an `end` with the whole
-/// job once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A comment every 15
-/// seconds keeps the connection open.
+/// job once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A job keeps only its
+/// latest `progress`, so a stream may skip some. A comment every 15 seconds keeps the connection open.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs")]
 pub async fn job_events(
     State(gateway): State<Shared>,

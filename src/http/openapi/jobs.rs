@@ -8,7 +8,7 @@ use super::responses::{accepted, add_headers, errors, named, response, security}
 use crate::domain::ErrorCode;
 use crate::http::jobs::document::Document;
 use crate::http::jobs::list::{DEFAULT_PAGE, Listing, MAX_PAGE};
-use crate::jobs::State;
+use crate::jobs::{GiveBack, State};
 use crate::webhooks::MAX_URL_LENGTH;
 
 const JSON: &str = "application/json";
@@ -122,11 +122,15 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
     ];
     fill(&mut paths["/v1/jobs/{id}/result"]["get"], with_id(result_headers()), files(), &codes.concat());
 
-    let about = "The events of the job, each with its version as its ID: `state` and `progress`, whose data has `state`, \
-        `attempt`, `at`, and maybe `progress` or `reason`; at last `end`, whose data is the job.";
+    let reasons = GiveBack::ALL.map(|reason| format!("`{}`", reason.word())).join(", ");
+    let about = format!(
+        "The events of the job, each with its version as its ID: `state` and `progress`, whose data has `state`, \
+         `attempt`, `at`, and maybe `progress` or the `reason` why the job is queued again ({reasons}); at last `end`, \
+         whose data is the job."
+    );
     let field = json!({ "type": "string" });
     let event = json!({ "type": "object", "properties": { "id": field, "event": field, "data": field } });
-    let stream = response(about, "text/event-stream", &event);
+    let stream = response(&about, "text/event-stream", &event);
     let resumed = convert::header("Last-Event-ID", "The ID of the last event that the client has.");
     let codes = [&FOUND[..], &[ErrorCode::TooManyStreams]].concat();
     fill(&mut paths["/v1/jobs/{id}/events"]["get"], with_id([resumed]), [("200", stream)], &codes);

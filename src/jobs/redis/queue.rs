@@ -69,6 +69,7 @@ impl RedisQueue {
             answer_within: ANSWER_WITHIN,
             works_when_full: true,
             check: Some(Box::new(move |info: &str| requirements::check(info, allow_volatile))),
+            name: "redis of jobs",
             fallback: "jobs wait",
         };
         let redis = Redis::start_with(config, policy, Box::new(|_, _| {})).await;

@@ -22,6 +22,9 @@ fn an_upload_is_sent_again_with_the_same_key() {
     // The server may be below a path.
     let ran = desk.run(&format!("{}/base", server.address), "submit a.glb --to gltf").succeeded();
     assert_eq!(ran.out, format!("{ID}  {}/base/v1/jobs/{ID}\n", server.address));
+    // Once, whatever comes after it.
+    let away = "the server cannot reach its jobs (jobs_unavailable); trying for two minutes";
+    assert_eq!(ran.said(), [format!("a.glb → gltf: {away}")]);
     let requests = server.requests_to(SUBMISSION);
     assert_eq!(requests.len(), 4);
     let key = requests[0].header("idempotency-key");

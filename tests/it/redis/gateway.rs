@@ -77,8 +77,10 @@ async fn probes_report_the_redis_that_keeps_jobs() {
         assert!(scrape(&gateway).await.contains(&line));
         if up == 1 {
             server.kill();
+            gateway.wait_for("redis of jobs unavailable; jobs wait");
         } else {
             server.restart();
+            gateway.wait_for("redis of jobs connected");
         }
     }
 }
@@ -92,6 +94,8 @@ fn a_redis_that_may_lose_jobs_must_be_allowed() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("set appendonly yes, or allow this with ALLOW_VOLATILE_JOBS=true"), "{said}");
+    let logged = String::from_utf8(output.stdout).unwrap();
+    assert!(!logged.contains("unavailable"), "{logged}");
     Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url()), ("ALLOW_VOLATILE_JOBS", "true")]);
 }
 

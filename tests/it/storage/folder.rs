@@ -66,7 +66,7 @@ async fn objects_of_jobs_are_not_absent_while_their_folder_is_away() {
     fs::rename(&folder, &away).unwrap();
     let error = storage.fetch_job_object(model, &hash, 1000, spool).await.err().unwrap();
     assert!(
-        error.detail.ends_with("has no folder \"jobs\" any more, or another one; is its disk mounted?"),
+        error.detail.contains("/store holds no jobs of this queue: give workers the STORAGE_URL"),
         "{error}"
     );
     assert!(storage.read_job_object(other).await.is_err() && storage.trouble().is_some());

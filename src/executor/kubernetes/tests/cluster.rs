@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Waits for the next change.
     pub async fn phase(&mut self) -> Phase {
-        let change = timeout(Duration::from_secs(3600), self.changes.recv()).await;
+        let change = timeout(Duration::from_hours(1), self.changes.recv()).await;
         change.expect("nothing changes").expect("the watch ended").phase
     }
 

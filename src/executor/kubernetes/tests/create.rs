@@ -282,10 +282,10 @@ async fn jobs_belong_to_what_controls_the_pod_of_this_process() {
         let (kubernetes, served) = serve(exchanges);
         let kubernetes =
             kubernetes.owned_by_controller_of("me").await.unwrap_or_else(|error| panic!("{error}"));
-        let owner = kubernetes.settings().owner.clone();
-        assert_eq!(owner.as_ref().map(|owner| owner.kind.as_str()), kind);
+        let found = kubernetes.settings().owner.clone();
+        assert_eq!(found.as_ref().map(|owner| owner.kind.as_str()), kind);
         // It neither adopts Jobs nor waits for them.
-        assert!(owner.is_none_or(|owner| owner.controller.is_none() && owner.block_owner_deletion.is_none()));
+        assert!(found.is_none_or(|owner| owner.controller.is_none() && owner.block_owner_deletion.is_none()));
         drop(kubernetes);
         served.await.unwrap();
     }

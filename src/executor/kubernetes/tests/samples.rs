@@ -47,8 +47,8 @@ pub fn settings() -> Settings {
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         template: read_template(TEMPLATE).unwrap(),
         owner: None,
-        deadline: Duration::from_secs(3600),
-        ttl_after_finished: Duration::from_secs(600),
+        deadline: Duration::from_hours(1),
+        ttl_after_finished: Duration::from_mins(10),
         queue_name: None,
         sizes: SizeLimits {
             min_memory: 0,
@@ -56,7 +56,7 @@ pub fn settings() -> Settings {
             max_cpu_millis: 2000,
             max_storage: 20 * GIB,
         },
-        pending_timeout: Duration::from_secs(600),
+        pending_timeout: Duration::from_mins(10),
         max_in_flight: 2,
     }
 }

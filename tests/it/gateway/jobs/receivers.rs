@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::{REPACK, accepted, with_webhook};
+use super::webhooks::deliveries;
+use super::{REPACK, accepted, below, with_webhook};
 use crate::busy_engine;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, until};
@@ -31,7 +32,8 @@ fn block(name: &str) -> String {
     code.split_once("```").unwrap().0.to_owned()
 }
 
-/// Runs a receiver of the document. It must accept the webhook of a real job, and refuse one that is not signed.
+/// Runs a receiver of the document. It must accept the webhook of a real job, ignore its repetition, and refuse one that
+/// is not signed.
 async fn accepts_only_what_is_signed(name: &str, program: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join(name);
@@ -52,6 +54,11 @@ async fn accepts_only_what_is_signed(name: &str, program: &Path) {
     let job = accepted(gateway.submission(&query, triangle()).send().await.unwrap()).await;
     let line = lines.next().expect("a line for the webhook").unwrap();
     assert!(line.ends_with(&format!("job.succeeded {}", job["id"].as_str().unwrap())), "{line}");
+
+    deliveries(&gateway, &job, 1).await;
+    accepted(gateway.post(&below(&job, "webhook/redeliver")).await).await;
+    let again = lines.next().expect("a line for the repetition").unwrap();
+    assert_eq!(again, format!("{} again: ignored", line.split(' ').next().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

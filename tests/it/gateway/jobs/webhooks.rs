@@ -24,7 +24,7 @@ async fn submit(gateway: &Gateway, url: &str) -> Response {
 }
 
 /// Waits until this many attempts to deliver the webhook are recorded; returns them.
-async fn deliveries(gateway: &Gateway, job: &Value, count: usize) -> Vec<Value> {
+pub async fn deliveries(gateway: &Gateway, job: &Value, count: usize) -> Vec<Value> {
     let began = Instant::now();
     loop {
         let job = gateway.json(path(job)).await;
