@@ -49,6 +49,23 @@ def objects(*arguments: str, **options) -> dict[str, dict]:
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in found}
 
 
+def pods(found: dict[str, dict]) -> dict[str, dict]:
+    """The specifications of all pods."""
+    specifications = {}
+    for name, thing in found.items():
+        if thing["kind"] in ("Deployment", "StatefulSet"):
+            specifications[name] = thing["spec"]["template"]["spec"]
+        elif thing["kind"] == "Pod":
+            specifications[name] = thing["spec"]
+    return specifications
+
+
+def settings(found: dict[str, dict], deployment: str = "m-meshgate") -> dict[str, str]:
+    """The settings in a Deployment's pods, without those that Kubernetes fills in."""
+    container = pods(found)[f"Deployment/{deployment}"]["containers"][0]
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
 def refusal(*arguments: str, version: str = "helm") -> str:
     """The error message for refused values."""
     done = helm("template", "m", str(CHART), *arguments, version=version)

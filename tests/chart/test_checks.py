@@ -15,6 +15,7 @@ EXCEPTIONS = {
     "deployment-strategy": "two pods cannot have one ReadWriteOnce claim: the old one has to go first",
     "pod-networkpolicy": "the values of `bare` turn it off",
     "statefulset-has-servicename": "Redis is one pod behind a Service whose address stays while its pod is replaced",
+    "networkpolicy-targets-pod": "workers create the pods of Kubernetes Jobs, the chart only their template",
     "pod-probes-identical": "a Redis that answers nothing gets no work, and is started again later",
     "deployment-has-host-podantiaffinity": "topologySpreadConstraints ask for it",
 }

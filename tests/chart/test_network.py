@@ -78,3 +78,49 @@ def test_network_policy_admits_load_balancers_and_gateways():
     route = ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.parentRefs[0].namespace=gateways"]
     [rule] = let_in(*route)
     assert rule["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["ingress-nginx", "gateways"]
+
+
+def components(policy: dict, direction: str, peers: str) -> list[str]:
+    """The components of this release that a policy names in its rules."""
+    selectors = [each["podSelector"] for rule in policy[direction] for each in rule[peers] if "podSelector" in each]
+    return [selector["matchLabels"]["app.kubernetes.io/component"] for selector in selectors]
+
+
+def test_only_prometheus_connects_to_workers():
+    distributed = ["mode=distributed", "storage.url=s3://b"]
+    policy = objects(*sets(*distributed, "service.type=NodePort", "networkPolicy.extraIngress[0].ports[0].port=1"))
+    policy = policy["NetworkPolicy/m-meshgate-worker"]["spec"]
+    [rule] = policy["ingress"]
+    assert rule["ports"] == [{"port": "metrics"}]
+    assert rule["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["monitoring"]
+    found = objects(*sets(*distributed), "--set-json", "networkPolicy.metricsNamespaces=[]")
+    assert found["NetworkPolicy/m-meshgate-worker"]["spec"]["ingress"] == []
+
+
+def test_each_role_reaches_redis_and_the_store():
+    jobs = ["kubernetesJobs.mode=auto", "webhooks.existingSecret=w", "networkPolicy.egressPorts={8443}"]
+    found = objects(*sets("mode=distributed", "storage.url=s3://b", *jobs))
+    ports = {}
+    for role in ("gateway", "worker", "job"):
+        policy = found[f"NetworkPolicy/m-meshgate-{role}"]["spec"]
+        assert components(policy, "egress", "to") == ["redis", "redis-jobs"], role
+        [rule] = outside(policy)
+        assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"], role
+        ports[role] = {each["port"] for each in rule["ports"]}
+    # Only workers ask the Kubernetes API.
+    assert ports == {"gateway": {443, 8443}, "worker": {443, 6443, 8443}, "job": {443, 8443}}
+    for name in ("redis", "redis-jobs"):
+        policy = found[f"NetworkPolicy/m-meshgate-{name}"]["spec"]
+        assert components(policy, "ingress", "from") == ["gateway", "worker", "job"], name
+
+
+def test_nobody_connects_to_pods_of_kubernetes_jobs():
+    found = objects(*sets("mode=distributed", "storage.url=s3://b", "kubernetesJobs.mode=always"))
+    assert found["NetworkPolicy/m-meshgate-job"]["spec"]["ingress"] == []
+    assert "NetworkPolicy/m-meshgate-job" not in objects(*sets("mode=distributed", "storage.url=s3://b"))
+
+
+def test_the_test_pod_reaches_gateways():
+    found = objects(*sets("mode=distributed", "storage.url=s3://b"))
+    assert "test" in components(found["NetworkPolicy/m-meshgate-gateway"]["spec"], "ingress", "from")
+    assert components(found["NetworkPolicy/m-meshgate-test"]["spec"], "egress", "to") == ["gateway"]

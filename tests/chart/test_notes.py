@@ -35,6 +35,17 @@ def test_install_notes_show_the_matching_url(values, url):
     assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")
 
 
+def test_install_notes_name_the_deployments():
+    said = notes()
+    assert "rollout status deployment/m-meshgate\n" in said and "logs deployment/m-meshgate " in said
+    said = notes("mode=distributed", "storage.url=s3://b")
+    for name in ("m-meshgate-gateway", "m-meshgate-worker"):
+        assert f"rollout status deployment/{name}\n" in said and f"logs deployment/{name} " in said, said
+    of_jobs = "get jobs -l app.kubernetes.io/instance=m,app.kubernetes.io/component=job"
+    assert of_jobs not in said
+    assert of_jobs in notes("mode=distributed", "storage.url=s3://b", "kubernetesJobs.mode=always")
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

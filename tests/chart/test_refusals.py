@@ -5,6 +5,8 @@ import re
 import pytest
 from kit import HELMS, refusal, sets
 
+DISTRIBUTED = ["mode=distributed", "storage.url=s3://b"]
+JOBS = [*DISTRIBUTED, "kubernetesJobs.mode=auto"]
 REFUSED = {
     "pods without a shared store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
     "pods without a store at all": (["replicaCount=2", "persistence.enabled=false"], "set storage.url"),
@@ -102,6 +104,75 @@ REFUSED = {
     ),
     "credentials in headers": (["config.OTEL_EXPORTER_OTLP_HEADERS=Authorization=x"], "is a secret"),
     "a route without a gateway": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
+    "an unknown mode": (["mode=both"], "mode"),
+    "gateways and workers without a shared store": (["mode=distributed"], "gateways and workers need a shared store"),
+    "gateways and workers without Redis": (
+        [*DISTRIBUTED, "redis.enabled=false"],
+        "gateways and workers need one Redis, .* set redis.enabled to true",
+    ),
+    "gateways and workers without a Redis for jobs": (
+        [*DISTRIBUTED, "redisJobs.enabled=false"],
+        "gateways and workers need one Redis for jobs",
+    ),
+    "server pods in distributed mode": ([*DISTRIBUTED, "replicaCount=3"], "set gateway.replicas and worker.replicas"),
+    "resources of server pods in distributed mode": (
+        [*DISTRIBUTED, "resources.limits.cpu=2"],
+        "set gateway.resources and worker.resources",
+    ),
+    "an autoscaler of server pods in distributed mode": (
+        [*DISTRIBUTED, "autoscaling.enabled=true", "guaranteed=true"],
+        "set worker.autoscaling.enabled or keda.enabled",
+    ),
+    "an autoscaler of workers in standalone mode": (
+        ["worker.autoscaling.enabled=true"],
+        "worker.autoscaling.enabled .* set mode to distributed",
+    ),
+    "two autoscalers of workers": (
+        [*DISTRIBUTED, "worker.autoscaling.enabled=true", "keda.enabled=true", "guaranteed=true"],
+        "worker.autoscaling.enabled and keda.enabled are both true",
+    ),
+    "an autoscaler of workers on small requests": (
+        [*DISTRIBUTED, "worker.autoscaling.enabled=true"],
+        "set guaranteed to true, or worker.resources.requests.cpu",
+    ),
+    "an autoscaler of gateways on small requests": (
+        [*DISTRIBUTED, "gateway.autoscaling.enabled=true"],
+        "only 100m by default: set guaranteed to true, or gateway.resources.requests.cpu",
+    ),
+    "more workers at least than at most": (
+        [*DISTRIBUTED, "worker.autoscaling.enabled=true", "guaranteed=true", "worker.autoscaling.minReplicas=9"],
+        "worker.autoscaling.minReplicas is 9, more than worker.autoscaling.maxReplicas",
+    ),
+    "a memory limit of workers below one conversion": (
+        [*DISTRIBUTED, "worker.resources.limits.memory=512Mi"],
+        "worker.resources.limits.memory is 512Mi, .* Set it to 2560Mi at least",
+    ),
+    "Kubernetes Jobs of server pods": (["storage.url=s3://b", "kubernetesJobs.mode=auto"], "set mode to distributed"),
+    "Kubernetes Jobs with a claim": (
+        ["mode=distributed", "persistence.accessModes={ReadWriteMany}", "kubernetesJobs.mode=auto"],
+        "kubernetesJobs.mode is auto, .* set storage.url",
+    ),
+    "Kubernetes Jobs with a claim of one pod": (
+        ["mode=distributed", "kubernetesJobs.mode=auto"],
+        "set storage.url",
+    ),
+    "rights for the service account of everybody": (
+        [*JOBS, "serviceAccount.create=false"],
+        "set serviceAccount.create to true, or serviceAccount.name",
+    ),
+    "Kubernetes Jobs that end with a ReplicaSet": ([*JOBS, "revisionHistoryLimit=0"], "set revisionHistoryLimit to 1"),
+    "too little memory for a Kubernetes Job": ([*JOBS, "kubernetesJobs.memory.max=2Gi"], "set it to 2560Mi at least"),
+    "a deadline within a conversion": (
+        [*JOBS, "kubernetesJobs.deadline=600"],
+        "kubernetesJobs.deadline is 600, .* set it above conversionTimeout",
+    ),
+    "less memory at most than at least": (
+        [*JOBS, "kubernetesJobs.memory.min=4Gi", "kubernetesJobs.memory.max=3Gi"],
+        "kubernetesJobs.memory.max is 3Gi, less than kubernetesJobs.memory.min, which is 4Gi",
+    ),
+    "an unknown mode of Kubernetes Jobs": ([*JOBS[:2], "kubernetesJobs.mode=on"], "mode"),
+    "Kubernetes Jobs in config": ([*JOBS, "config.KUBERNETES_JOBS_MAX=3"], "set kubernetesJobs.max"),
+    "a template of Kubernetes Jobs in config": ([*JOBS, "config.KUBERNETES_JOB_TEMPLATE=/a"], "remove it"),
     "a misspelled value": (["workrs=3"], "workrs"),
     "a misspelled nested value": (["redis.enable=false"], "enable"),
     "a size in an unknown unit": (["maxFileSize=100MB"], "maxFileSize"),

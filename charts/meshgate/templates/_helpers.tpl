@@ -32,6 +32,36 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
+{{/* Whether gateways and workers are apart. */}}
+{{- define "meshgate.distributed" -}}
+{{- if eq .Values.mode "distributed" }}true{{ end -}}
+{{- end }}
+
+{{/* The components that have a Deployment: a JSON list. Their values are at the top, or below their name. */}}
+{{- define "meshgate.components" -}}
+{{- if include "meshgate.distributed" . -}}
+["gateway", "worker"]
+{{- else -}}
+["server"]
+{{- end -}}
+{{- end }}
+
+{{/* The component that serves requests: the one behind the Service. */}}
+{{- define "meshgate.front" -}}
+{{- first (include "meshgate.components" . | fromJsonArray) -}}
+{{- end }}
+
+{{/* The name of a component's objects. Takes a list of the root and the component. */}}
+{{- define "meshgate.componentName" -}}
+{{- $name := include "meshgate.fullname" (index . 0) -}}
+{{- if eq (index . 1) "server" }}{{ $name }}{{ else }}{{ $name }}-{{ index . 1 }}{{ end -}}
+{{- end }}
+
+{{/* Whether workers create Kubernetes Jobs. An unquoted `off` in a file of values is false. */}}
+{{- define "meshgate.kubernetesJobs" -}}
+{{- if not (has (toString .Values.kubernetesJobs.mode) (list "off" "false")) }}true{{ end -}}
+{{- end }}
+
 {{- define "meshgate.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "meshgate.fullname" .) .Values.serviceAccount.name -}}
@@ -97,14 +127,22 @@ imagePullSecrets:
 {{- if and .Values.persistence.enabled (not .Values.storage.url) }}true{{ end -}}
 {{- end }}
 
-{{/* The highest possible number of pods. */}}
+{{/* Whether KEDA sets the number of a component's pods: it does for those that convert. */}}
+{{- define "meshgate.keda" -}}
+{{- if and (index . 0).Values.keda.enabled (ne (index . 1) "gateway") }}true{{ end -}}
+{{- end }}
+
+{{/* The highest possible number of a component's pods. Takes a list of the root and the component. */}}
 {{- define "meshgate.mostReplicas" -}}
-{{- if .Values.autoscaling.enabled -}}
-{{- .Values.autoscaling.maxReplicas -}}
-{{- else if .Values.keda.enabled -}}
-{{- .Values.keda.maxReplicas -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- $values := ternary $root.Values (get $root.Values $component) (eq $component "server") -}}
+{{- if $values.autoscaling.enabled -}}
+{{- $values.autoscaling.maxReplicas -}}
+{{- else if include "meshgate.keda" . -}}
+{{- $root.Values.keda.maxReplicas -}}
 {{- else -}}
-{{- .Values.replicaCount -}}
+{{- ternary $root.Values.replicaCount $values.replicas (eq $component "server") -}}
 {{- end -}}
 {{- end }}
 
@@ -126,8 +164,11 @@ storageClassName: {{ if eq . "-" }}""{{ else }}{{ . }}{{ end }}
 {{- toJson ($names | uniq) -}}
 {{- end }}
 
-{{/* The ports of backends outside of the cluster or in other namespaces: a JSON list, possibly empty. */}}
+{{/* The ports of backends outside of the cluster or in other namespaces: a JSON list, possibly empty. Takes a list of the
+root and the component. */}}
 {{- define "meshgate.egressPorts" -}}
+{{- $component := index . 1 -}}
+{{- with index . 0 -}}
 {{- $ports := list -}}
 {{- $urls := list -}}
 {{- if eq (include "meshgate.redis" .) "external" -}}
@@ -143,8 +184,11 @@ storageClassName: {{ if eq . "-" }}""{{ else }}{{ . }}{{ end }}
 {{- $usual := ternary 6379 (ternary 80 443 (hasPrefix "http://" .)) (hasPrefix "redis" .) -}}
 {{- $ports = append $ports (default $usual $port | int) -}}
 {{- end -}}
+{{- /* The Kubernetes API: of the Service, and where it usually is behind that. */ -}}
+{{- if and (eq $component "worker") (include "meshgate.kubernetesJobs" .) }}{{ $ports = concat $ports (list 443 6443) }}{{ end -}}
 {{- $ports = concat $ports .Values.networkPolicy.egressPorts -}}
 {{- toJson ($ports | uniq) -}}
+{{- end -}}
 {{- end }}
 
 {{/* Seconds that a proxy waits for the server. */}}
@@ -152,25 +196,44 @@ storageClassName: {{ if eq . "-" }}""{{ else }}{{ . }}{{ end }}
 {{- max 90 (add .Values.conversionTimeout 30) -}}
 {{- end }}
 
-{{/* Seconds until a stopping pod is killed: the server's delay and grace, and 10 more. */}}
+{{/* Seconds until a stopping pod is killed: those in which it may go on, and 10 more. Takes a list of the root and the
+component. */}}
 {{- define "meshgate.gracePeriod" -}}
-{{- add .Values.shutdown.delay .Values.shutdown.grace 10 -}}
+{{- $values := (index . 0).Values -}}
+{{- if has (index . 1) (list "worker" "job") -}}
+{{- add $values.worker.shutdownGrace 10 -}}
+{{- else -}}
+{{- add $values.shutdown.delay $values.shutdown.grace 10 -}}
+{{- end -}}
 {{- end }}
 
-{{/* Requests and limits of the server: those of the values, and computed ones. */}}
+{{/* Requests and limits of a component: those of the values, and computed ones. Takes a list of the root and the
+component. */}}
 {{- define "meshgate.resources" -}}
+{{- $component := index . 1 -}}
+{{- with index . 0 -}}
+{{- $own := ternary .Values (get .Values $component) (eq $component "server") -}}
 {{- $worker := include "meshgate.mebibytes" .Values.workerMemoryLimit | int64 -}}
-{{- $memory := printf "%dMi" (add (mul (int64 .Values.workers) $worker) 1024) -}}
+{{- $memory := add (mul (int64 .Values.workers) $worker) 1024 -}}
+{{- $cpu := toString .Values.workers -}}
+{{- $least := dict "memory" 1536 "cpu" 250 -}}
+{{- /* A gateway has no Blender. Idle, it takes 20 MB; it may hold 512 MiB of the JSON of models at a time. */ -}}
+{{- if eq $component "gateway" -}}
+{{- $memory = 1024 -}}
+{{- $cpu = "1" -}}
+{{- $least = dict "memory" 128 "cpu" 100 -}}
+{{- end -}}
 {{- $room := printf "%dMi" (add (include "meshgate.mebibytes" .Values.workSizeLimit | int64) (include "meshgate.mebibytes" .Values.tmpSizeLimit | int64) 256) -}}
-{{- $limits := dict "memory" $memory "ephemeral-storage" $room -}}
-{{- if .Values.guaranteed }}{{ $_ := set $limits "cpu" (toString .Values.workers) }}{{ end -}}
-{{- $limits = mergeOverwrite $limits (deepCopy (.Values.resources.limits | default dict)) -}}
+{{- $limits := dict "memory" (printf "%dMi" $memory) "ephemeral-storage" $room -}}
+{{- if .Values.guaranteed }}{{ $_ := set $limits "cpu" $cpu }}{{ end -}}
+{{- $limits = mergeOverwrite $limits (deepCopy ($own.resources.limits | default dict)) -}}
 {{- /* No request is above its limit. */ -}}
 {{- $requests := dict -}}
-{{- $_ := set $requests "memory" (printf "%dMi" (min 1536 (include "meshgate.mebibytes" $limits.memory | int64))) -}}
+{{- $_ := set $requests "memory" (printf "%dMi" (min $least.memory (include "meshgate.mebibytes" $limits.memory | int64))) -}}
 {{- $_ := set $requests "ephemeral-storage" (printf "%dMi" (min 1024 (include "meshgate.mebibytes" (get $limits "ephemeral-storage") | int64))) -}}
-{{- $_ := set $requests "cpu" (printf "%dm" (min 250 (include "meshgate.millicores" ($limits.cpu | default "250m") | int64))) -}}
+{{- $_ := set $requests "cpu" (printf "%dm" (min $least.cpu (include "meshgate.millicores" ($limits.cpu | default "250m") | int64))) -}}
 {{- if .Values.guaranteed }}{{ $requests = deepCopy $limits }}{{ end -}}
-{{- $requests = mergeOverwrite $requests (deepCopy (.Values.resources.requests | default dict)) -}}
+{{- $requests = mergeOverwrite $requests (deepCopy ($own.resources.requests | default dict)) -}}
 {{- toYaml (dict "requests" $requests "limits" $limits) -}}
+{{- end -}}
 {{- end }}

@@ -18,26 +18,56 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if lt (include "meshgate.mebibytes" .Values.workSizeLimit | int) $uploads -}}
 {{- fail (printf "workSizeLimit is %s, and four uploads of %s must fit: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize $uploads) -}}
 {{- end -}}
-{{- range $kind, $scaler := dict "autoscaling" .Values.autoscaling "keda" .Values.keda -}}
+{{- $distributed := include "meshgate.distributed" . -}}
+{{- range $kind, $scaler := dict "autoscaling" .Values.autoscaling "gateway.autoscaling" .Values.gateway.autoscaling "worker.autoscaling" .Values.worker.autoscaling "keda" .Values.keda -}}
 {{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) -}}
 {{- fail (printf "%s.minReplicas is %d, more than %s.maxReplicas, which is %d" $kind (int $scaler.minReplicas) $kind (int $scaler.maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
-{{- $most := include "meshgate.mostReplicas" . | int -}}
-{{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
-{{- fail "autoscaling.enabled and keda.enabled are both true, and only one may set the number of pods: set one of them to false" -}}
+{{- /* In each mode, the values that only the other one uses. */ -}}
+{{- if $distributed -}}
+{{- if ne (int .Values.replicaCount) 1 -}}
+{{- fail "replicaCount is for mode: standalone: set gateway.replicas and worker.replicas" -}}
+{{- end -}}
+{{- if .Values.resources -}}
+{{- fail "resources is for mode: standalone: set gateway.resources and worker.resources" -}}
+{{- end -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- fail "autoscaling.enabled is for mode: standalone: set worker.autoscaling.enabled or keda.enabled, and gateway.autoscaling.enabled" -}}
+{{- end -}}
+{{- else -}}
+{{- range $name := list "gateway" "worker" -}}
+{{- if (get $.Values $name).autoscaling.enabled -}}
+{{- fail (printf "%s.autoscaling.enabled is for gateways and workers apart: set mode to distributed, or autoscaling.enabled" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $most := 2 -}}
+{{- $pods := "gateways and workers" -}}
+{{- if not $distributed -}}
+{{- $most = include "meshgate.mostReplicas" (list . "server") | int -}}
+{{- $pods = printf "%d pods" $most -}}
+{{- end -}}
+{{- range $name, $scaler := dict "autoscaling" .Values.autoscaling "worker.autoscaling" .Values.worker.autoscaling -}}
+{{- if and $scaler.enabled $.Values.keda.enabled -}}
+{{- fail (printf "%s.enabled and keda.enabled are both true, and only one may set the number of pods: set one of them to false" $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (gt $most 1) (not .Values.storage.url) (not (include "meshgate.sharedClaim" .)) -}}
-{{- fail (printf "%d pods need a shared store, or each misses the reports of the others: set storage.url (s3://, gs:// or az://), or persistence.accessModes to [ReadWriteMany]" $most) -}}
+{{- fail (printf "%s need a shared store, or each misses the reports of the others: set storage.url (s3://, gs:// or az://), or persistence.accessModes to [ReadWriteMany]" $pods) -}}
 {{- end -}}
 {{- if and (gt $most 1) (not (include "meshgate.redis" .)) -}}
-{{- fail (printf "%d pods need one Redis, or each has its own limits and repeats the others' conversions: set redis.enabled to true, or externalRedis.host" $most) -}}
+{{- fail (printf "%s need one Redis, or each has its own limits and repeats the others' conversions: set redis.enabled to true, or externalRedis.host" $pods) -}}
 {{- end -}}
 {{- if and (gt $most 1) (not (include "meshgate.redisJobs" .)) -}}
-{{- fail (printf "%d pods need one Redis for jobs, or each loses its jobs with its pod and does not know those of the others: set redisJobs.enabled to true, or externalRedisJobs.url" $most) -}}
+{{- fail (printf "%s need one Redis for jobs, or each loses its jobs with its pod and does not know those of the others: set redisJobs.enabled to true, or externalRedisJobs.url" $pods) -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled (not .Values.guaranteed) (not (dig "requests" "cpu" "" .Values.resources)) -}}
-{{- fail "autoscaling.enabled compares processor time with the request, which is only 250m by default: set guaranteed to true, or resources.requests.cpu" -}}
+{{- range $component := include "meshgate.components" . | fromJsonArray -}}
+{{- $values := ternary $.Values (get $.Values $component) (eq $component "server") -}}
+{{- $path := ternary "" (printf "%s." $component) (eq $component "server") -}}
+{{- if and $values.autoscaling.enabled (not $values.autoscaling.metrics) (not $.Values.guaranteed) (not (dig "requests" "cpu" "" $values.resources)) -}}
+{{- fail (printf "%sautoscaling.enabled compares processor time with the request, which is only %s by default: set guaranteed to true, or %sresources.requests.cpu" $path (ternary "100m" "250m" (eq $component "gateway")) $path) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.externalRedis.url .Values.externalRedis.host -}}
 {{- fail "externalRedis.url and externalRedis.host are both set: set one of them" -}}
@@ -81,15 +111,22 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if lt $worker 1536 -}}
 {{- fail "workerMemoryLimit is below 1536Mi, and Blender alone takes most of that: set it to 1536Mi at least" -}}
 {{- end -}}
-{{- $limit := dig "limits" "memory" "" .Values.resources -}}
 {{- $least := add $worker 512 | int -}}
+{{- range $path, $resources := dict "resources" .Values.resources "worker.resources" .Values.worker.resources -}}
+{{- $limit := dig "limits" "memory" "" $resources -}}
 {{- if and $limit (lt (include "meshgate.mebibytes" $limit | int) $least) -}}
-{{- fail (printf "resources.limits.memory is %s, and one conversion may use %s, which would kill the whole pod. Set it to %dMi at least, or remove it" (include "meshgate.text" $limit) .Values.workerMemoryLimit $least) -}}
+{{- fail (printf "%s.limits.memory is %s, and one conversion may use %s, which would kill the whole pod. Set it to %dMi at least, or remove it" $path (include "meshgate.text" $limit) $.Values.workerMemoryLimit $least) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "meshgate.kubernetesJobs" . -}}
+{{- include "meshgate.kubernetesJobRefusals" . -}}
 {{- end -}}
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
 {{- fail "storage.existingSecret is set, but storage.url is empty: set storage.url to the bucket of the keys" -}}
 {{- end -}}
 {{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" "JOBS_REDIS_URL" "externalRedisJobs.url" -}}
+{{- $jobs := dict "KUBERNETES_JOBS" "mode" "KUBERNETES_JOB_MIN_SIZE" "minSize" "KUBERNETES_JOBS_MAX" "max" "KUBERNETES_JOB_MEMORY_MIN" "memory.min" "KUBERNETES_JOB_MEMORY_MAX" "memory.max" "KUBERNETES_JOB_PENDING_TIMEOUT" "pendingTimeout" "KUBERNETES_JOB_DEADLINE" "deadline" "KUBERNETES_JOB_TTL" "ttl" "KUBERNETES_JOB_QUEUE" "queueName" -}}
+{{- range $name, $value := $jobs }}{{ $_ := set $own $name (printf "kubernetesJobs.%s" $value) }}{{ end -}}
 {{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" "JOBS_REDIS_PASSWORD" "externalRedisJobs.existingSecret" "WEBHOOK_SECRET" "webhooks.existingSecret" -}}
 {{- range $name, $value := .Values.config -}}
 {{- $bare := trimPrefix "MESHGATE_" $name -}}
@@ -99,7 +136,7 @@ Refuses values that would install but not work, or lose data, with a sentence th
 {{- if hasKey $secret $bare -}}
 {{- fail (printf "config.%s is a secret, and many can read values: set %s" $name (get $secret $bare)) -}}
 {{- end -}}
-{{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR") -}}
+{{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR" "KUBERNETES_JOB_TEMPLATE" "KUBERNETES_JOB_PREFIX" "POD_NAME" "POD_NAMESPACE") -}}
 {{- fail (printf "config.%s is set by the chart: remove it" $name) -}}
 {{- end -}}
 {{- if regexMatch "://.*:.*@" (toString $value) -}}

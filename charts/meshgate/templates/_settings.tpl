@@ -1,18 +1,27 @@
-{{/* The server's settings; docs/CONFIGURATION.md lists each name. Secrets are files. */}}
+{{/* A component's settings; docs/CONFIGURATION.md lists each name. Secrets are files. Takes a list of the root and the
+component. */}}
 {{- define "meshgate.settings" -}}
+{{- $component := index . 1 -}}
+{{- $serves := has $component (list "server" "gateway") -}}
+{{- with index . 0 -}}
 APP_ENV: production
-BIND_ADDRESS: 0.0.0.0:5000
+{{- /* A worker answers probes at METRICS_ADDRESS. */}}
+BIND_ADDRESS: {{ ternary "0.0.0.0" "127.0.0.1" $serves }}:5000
 METRICS_ADDRESS: {{ printf "0.0.0.0:%d" (int .Values.metrics.port) | quote }}
-WORKERS: {{ .Values.workers | quote }}
+WORKERS: {{ get (dict "gateway" "0" "job" "1") $component | default .Values.workers | quote }}
 WORKER_MEMORY_LIMIT: {{ .Values.workerMemoryLimit }}B
 CONVERSION_TIMEOUT: {{ .Values.conversionTimeout | quote }}
 MAX_FILE_SIZE: {{ .Values.maxFileSize }}B
+{{- if $serves }}
 SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
 SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
 {{- /* If anybody can reach the pods, trust only proxies that the values name. */}}
 {{- $inside := and (eq .Values.service.type "ClusterIP") .Values.networkPolicy.enabled }}
 {{- with default (ternary (list "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") list $inside) .Values.trustedProxies }}
 TRUSTED_PROXIES: {{ join "," . | quote }}
+{{- end }}
+{{- else }}
+SHUTDOWN_GRACE: {{ .Values.worker.shutdownGrace | quote }}
 {{- end }}
 DATA_DIR: /var/lib/meshgate
 {{- $work := include "meshgate.mebibytes" .Values.workSizeLimit | int64 }}
@@ -43,9 +52,14 @@ CONVERSION_CACHE_DIR: /results/store
 {{- end }}
 {{- end }}
 {{- if .Values.apiKeys.existingSecret }}
+{{- if $serves }}
 API_KEYS_FILE: /run/secrets/meshgate/api-keys/{{ .Values.apiKeys.key }}
+{{- else if not (hasKey .Values.config "CACHE_SCOPE") }}
+# The default of gateways with keys; only they have them.
+CACHE_SCOPE: key
 {{- end }}
-{{- if .Values.webhooks.existingSecret }}
+{{- end }}
+{{- if and .Values.webhooks.existingSecret (ne $component "job") }}
 WEBHOOK_SECRET_FILE: /run/secrets/meshgate/webhooks/{{ .Values.webhooks.key }}
 {{- end }}
 {{- $redis := include "meshgate.redis" . }}
@@ -79,8 +93,12 @@ JOBS_REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis-jobs/{{ .Values.externalRe
 {{- with $authorities }}
 SSL_CERT_DIR: {{ join ":" (prepend . "/etc/ssl/certs") }}
 {{- end }}
+{{- if and (eq $component "worker") (include "meshgate.kubernetesJobs" .) }}
+{{- include "meshgate.kubernetesJobSettings" . }}
+{{- end }}
 {{- range $name, $value := .Values.config }}
 {{ $name }}: {{ include "meshgate.text" $value | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -97,8 +115,10 @@ SSL_CERT_DIR: {{ join ":" (prepend . "/etc/ssl/certs") }}
 {{- end -}}
 {{- end }}
 
-{{/* The mounted secrets: their names in the pod and in the cluster. */}}
+{{/* A component's mounted secrets: their names in the pod and in the cluster. Takes a list of the root and the component. */}}
 {{- define "meshgate.secrets" -}}
+{{- $component := index . 1 -}}
+{{- with index . 0 -}}
 {{- $redis := include "meshgate.redis" . -}}
 {{- if eq $redis "bundled" }}
 redis: {{ include "meshgate.redisSecret" . }}
@@ -117,30 +137,35 @@ redis-jobs: {{ .Values.externalRedisJobs.existingSecret }}
 {{- with .Values.externalRedisJobs.caSecret }}
 redis-jobs-ca: {{ . }}
 {{- end }}
-{{- with .Values.apiKeys.existingSecret }}
-api-keys: {{ . }}
+{{- if and .Values.apiKeys.existingSecret (has $component (list "server" "gateway")) }}
+api-keys: {{ .Values.apiKeys.existingSecret }}
 {{- end }}
-{{- with .Values.webhooks.existingSecret }}
-webhooks: {{ . }}
+{{- if and .Values.webhooks.existingSecret (ne $component "job") }}
+webhooks: {{ .Values.webhooks.existingSecret }}
 {{- end }}
 {{- with .Values.storage.existingSecret }}
 storage: {{ . }}
 {{- end }}
 {{- end }}
+{{- end }}
 
-{{/* The contents of the server's secrets, if they exist at rendering. */}}
+{{/* The contents of a component's secrets, if they exist at rendering. Takes a list of the root and the component. */}}
 {{- define "meshgate.secretsChecksum" -}}
+{{- $secrets := include "meshgate.secrets" . | fromYaml -}}
+{{- with index . 0 -}}
 {{- /* Those of the chart, which do not exist yet at the first rendering. */ -}}
 {{- $own := dict -}}
 {{- $full := include "meshgate.fullname" . -}}
 {{- if and (eq (include "meshgate.redis" .) "bundled") (not .Values.redis.existingSecret) }}{{ $_ := set $own (printf "%s-redis" $full) (include "meshgate.redisPassword" .) }}{{ end -}}
 {{- if and (eq (include "meshgate.redisJobs" .) "bundled") (not .Values.redisJobs.existingSecret) }}{{ $_ := set $own (printf "%s-redis-jobs" $full) (include "meshgate.redisJobsPassword" .) }}{{ end -}}
-{{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
+{{- $namespace := .Release.Namespace -}}
+{{- range $_, $name := $secrets -}}
 {{- if hasKey $own $name -}}
 {{ $name }}{{ get $own $name }}
 {{ continue -}}
 {{- end -}}
-{{- $found := lookup "v1" "Secret" $.Release.Namespace $name -}}
+{{- $found := lookup "v1" "Secret" $namespace $name -}}
 {{ $name }}{{ if $found }}{{ $found.data | toJson }}{{ end }}
 {{ end -}}
+{{- end -}}
 {{- end }}
