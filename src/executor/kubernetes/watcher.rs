@@ -183,11 +183,11 @@ where
 
 /// Whether the watch was only too old to go on.
 fn is_expiry(error: &watcher::Error) -> bool {
-    let status = match error {
-        watcher::Error::WatchError(status)
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
-        _ => return false,
+    let (watcher::Error::WatchError(status)
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return false;
     };
     status.code == GONE
 }

@@ -82,9 +82,12 @@ async fn a_job_that_waits_is_given_back_when_the_worker_stops() {
     assert_eq!((record.state, record.attempts, reason), (State::Queued, 0, Some(GiveBack::Stopping)));
 }
 
+/// Makes an answer of the API server: its status and body.
+type Answered = fn() -> (u16, Value);
+
 #[tokio::test(start_paused = true)]
 async fn what_no_role_allows_and_no_quota_admits_goes_to_a_worker_or_fails() {
-    let cases: [(fn() -> (u16, Value), ErrorCode); 2] = [
+    let cases: [(Answered, ErrorCode); 2] = [
         (forbidden, ErrorCode::EngineUnavailable),
         // Only after a while.
         (used_up, ErrorCode::NoCapacity),

@@ -31,7 +31,7 @@ fn obstacle(job: Value, statuses: &[Value]) -> (ObstacleKind, String) {
 
 /// 31 January 2026, 12:00.
 fn noon() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_769_860_800)
+    UNIX_EPOCH + Duration::from_hours(491_628)
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let now = Instant::now();
-        Self { tracker: Tracker::new(Duration::from_secs(600)), begun: now, now, listed: now }
+        Self { tracker: Tracker::new(Duration::from_mins(10)), begun: now, now, listed: now }
     }
 
     /// Lets this time pass.
