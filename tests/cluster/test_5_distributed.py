@@ -36,7 +36,7 @@ ENDS = ("succeeded", "failed", "cancelled", "expired")
 @pytest.fixture(scope="module")
 def release(models, store):
     release = Release(models, values=[
-        "mode=distributed", "gateway.replicas=1", "worker.replicas=2", "workers=1", "workerMemoryLimit=1536Mi",
+        "mode=distributed", "gateway.replicas=1", "worker.replicas=2", "workers=1", "workerMemoryLimit=2Gi",
         "gateway.resources.requests.cpu=20m", "worker.resources.requests.cpu=50m",
         "worker.resources.requests.memory=384Mi", f"worker.shutdownGrace={GRACE}", "shutdown.grace=30",
         "config.RATE_LIMIT_REQUESTS=0", *store.of(models),
@@ -129,7 +129,7 @@ def test_errors_of_workers_reach_the_client(release):
     model = b"Kaydara FBX Binary  \x00\x1a\x00" + struct.pack("<I", 7400) + b"\xff" * 300
     answer = release.convert("glb", model, "a.fbx", Cache_Control="no-cache")
     assert (answer.status, answer.problem()["code"]) == (422, "import_failed"), answer
-    assert count(release, failed) == before + 1
+    until("a worker has counted it", lambda: count(release, failed) == before + 1)
 
 
 def test_a_hang_up_cancels_the_conversion(release):
