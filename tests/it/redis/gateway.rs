@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use redis::cmd;
+
 use super::RedisServer;
 use crate::gateway::{Gateway, LONG, TRIANGLE, scrape, until};
 
@@ -83,6 +85,21 @@ async fn probes_report_the_redis_that_keeps_jobs() {
             gateway.wait_for("redis of jobs connected");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_starts_while_its_redis_of_jobs_loads_waits_for_it() {
+    let lasting = ["--appendonly", "yes"];
+    let mut server = RedisServer::with(&lasting);
+    let fill = "for number = 1, 200000 do redis.call('SET', 'other:' .. number, 1) end";
+    cmd("EVAL").arg(fill).arg(0).exec(&mut server.connection()).unwrap();
+    server.kill();
+    // Microseconds for each key, so loading takes many seconds. Meanwhile it says that it has no append-only file.
+    server.restart_with(&[&lasting[..], &["--key-load-delay", "100"]].concat());
+    let gateway = Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url())]);
+    assert_eq!(gateway.json("/readyz").await["checks"]["jobs"], "away");
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.connection()).unwrap();
+    gateway.until_says("/readyz", "ok", |ready| ready["checks"]["jobs"] == "ok").await;
 }
 
 #[test]
