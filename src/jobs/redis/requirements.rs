@@ -30,13 +30,12 @@ pub fn check(info: &str, allow_volatile: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why records may be evicted.
+/// Why records may be evicted. Without `maxmemory`, nothing is evicted yet, but it may be set at any time.
 fn evicts(info: &str) -> Option<String> {
-    let (limit, policy) = (field(info, "maxmemory"), field(info, "maxmemory_policy"));
-    if limit == Some("0") || policy == Some("noeviction") {
+    let policy = field(info, "maxmemory_policy").unwrap_or("unknown");
+    if policy == "noeviction" {
         return None;
     }
-    let policy = policy.unwrap_or("unknown");
     Some(format!(
         "it evicts keys when its memory is full (maxmemory-policy {policy}); set maxmemory-policy noeviction"
     ))
@@ -72,7 +71,7 @@ mod tests {
     #[test]
     fn a_redis_that_keeps_everything_is_accepted() {
         assert_eq!(check(SAFE, false), Ok(()));
-        let unlimited = SAFE.replace("maxmemory:1048576", "maxmemory:0").replace("noeviction", "allkeys-lru");
+        let unlimited = SAFE.replace("maxmemory:1048576", "maxmemory:0");
         assert_eq!(check(&unlimited, false), Ok(()));
     }
 
@@ -84,10 +83,13 @@ mod tests {
             error.contains("maxmemory-policy volatile-ttl") && error.contains("ALLOW_VOLATILE_JOBS"),
             "{error}"
         );
+        // It would evict after `CONFIG SET maxmemory`.
+        let unlimited = evicting.replace("maxmemory:1048576", "maxmemory:0");
+        assert_eq!(unsuitable(&unlimited, false), error);
         let volatile = SAFE.replace("aof_enabled:1", "aof_enabled:0");
         let error = unsuitable(&volatile, false);
         assert!(error.contains("appendonly yes") && error.contains("ALLOW_VOLATILE_JOBS"), "{error}");
-        for info in [evicting.as_str(), volatile.as_str(), ""] {
+        for info in [evicting.as_str(), unlimited.as_str(), volatile.as_str(), ""] {
             assert!(check(info, false).is_err());
             assert_eq!(check(info, true), Ok(()));
         }

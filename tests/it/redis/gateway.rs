@@ -114,6 +114,13 @@ fn a_redis_that_may_lose_jobs_must_be_allowed() {
     let logged = String::from_utf8(output.stdout).unwrap();
     assert!(!logged.contains("unavailable"), "{logged}");
     Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url()), ("ALLOW_VOLATILE_JOBS", "true")]);
+
+    // Without `maxmemory`, it does not evict yet.
+    let server = RedisServer::with(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    let output = meshgate(&["worker"], &[("JOBS_REDIS_URL", &server.url()), ("DATA_DIR", data)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("(maxmemory-policy allkeys-lru); set maxmemory-policy noeviction"), "{said}");
 }
 
 #[test]
