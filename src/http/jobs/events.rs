@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -21,6 +22,7 @@ use crate::http::middleware;
 use crate::http::problem::Problem;
 use crate::http::shares::Share;
 use crate::http::state::Shared;
+use crate::http::waiting::EndsAtHangUp;
 use crate::jobs::{self, GiveBack, Job, Progress};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -91,7 +93,8 @@ pub async fn job_events(
     let follower = Follower::new(gateway, job, last_event_id(&headers), waiting);
     let events = stream::unfold(follower, Follower::next).take_until(closed.cancelled_owned());
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
-    Ok(([(header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], events).into_response())
+    let headers = [(header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
+    Ok((headers, Extension(EndsAtHangUp), events).into_response())
 }
 
 /// Returns the ID of the last event that the client has; 0 if it has none.
