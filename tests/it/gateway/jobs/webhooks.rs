@@ -129,8 +129,7 @@ async fn attempts_to_deliver_are_no_events() {
     let ([changes @ .., old], [same @ .., new]) = (&before[..], &after[..]) else { panic!("no events") };
     assert_eq!(changes, same);
     // The job is another version of itself, which a client that has seen the old end gets.
-    assert!(old.id < new.id, "{after:#?}");
-    for seen in changes.last().unwrap().id..=new.id {
-        assert_eq!(follow(&gateway, &job, Some(seen)).await, std::slice::from_ref(new), "{seen}");
-    }
+    assert_ne!(old, new);
+    let last = changes.last().unwrap().id;
+    assert_eq!(follow(&gateway, &job, last).await, std::slice::from_ref(new));
 }
