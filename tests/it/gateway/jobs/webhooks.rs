@@ -56,6 +56,9 @@ async fn a_webhook_that_can_never_work_is_refused() {
         let sentence = assert_problem(submit(&strict, &url).await, 400, "webhook_refused").await;
         assert!(sentence.contains("WEBHOOK_ALLOW"), "{sentence}");
     }
+    let sentence =
+        assert_problem(submit(&strict, "https://example.com:0/").await, 400, "webhook_refused").await;
+    assert!(sentence.contains("port 0"), "{sentence}");
     for url in ["example.com", "ftp://example.com/", "file:///etc/passwd"] {
         assert_problem(submit(&strict, url).await, 400, "malformed_request").await;
     }
