@@ -7,6 +7,11 @@ use std::sync::Arc;
 use super::shares::{Exceeded, Share, Shares};
 use crate::domain::Client;
 
+/// Marks a response, as an extension, whose body waits for something to happen. It ends when the client hangs up; as for any
+/// request that waits, a client that has closed only its write side has hung up.
+#[derive(Debug, Clone, Copy)]
+pub struct EndsAtHangUp;
+
 /// A limit of requests that wait, which clients share: half of all connections, and a quarter for a client that is alone.
 pub struct Waiting(Arc<Shares>);
 
