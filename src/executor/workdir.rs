@@ -59,8 +59,8 @@ impl WorkDir {
         let lock = open_lock(&folder)?;
         lock.lock()?;
         drop(gate);
-        // `abandoned` has taken the locks. Another process that starts now may still make a lock file of its own in a folder
-        // whose lock file is removed already, and then removes the same folder.
+        // `abandoned` has taken the locks. Yet another process that starts now may make a lock file in a folder that
+        // has lost its own already; then both remove that folder.
         for (path, lock) in abandoned {
             orphans::kill_orphans_in(&path);
             match remove_tree(&path) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::shares::{Exceeded, Share, Shares};
 use crate::domain::Client;
 
-/// Marks a response, as an extension, whose body waits for something to happen. It ends when the client hangs up; as for any
-/// request that waits, a client that has closed only its write side has hung up.
+/// Marks a response, as an extension, whose body waits for something to happen. The server ends it when the client
+/// hangs up. As for any request that waits, closing only the write side is enough for that.
 #[derive(Debug, Clone, Copy)]
 pub struct EndsAtHangUp;
 

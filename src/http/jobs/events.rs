@@ -76,9 +76,9 @@ enum End {
 
 /// Follow a job
 ///
-/// Server-sent events: `state` and `progress`, each with the version of the job as its ID, and an `end` without an ID, with
-/// the whole job, once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A job keeps only its
-/// latest `progress`, so a stream may skip some. A comment every 15 seconds keeps the connection open.
+/// Server-sent events: `state` and `progress`, each with the version of the job as its ID, and an `end`, without an ID,
+/// with the whole job once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A job
+/// keeps only its latest `progress`, so a stream may skip some. A comment every 15 seconds keeps the connection open.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs")]
 pub async fn job_events(
     State(gateway): State<Shared>,
@@ -155,8 +155,8 @@ fn change(event: &jobs::Event) -> Result<sse::Event, axum::Error> {
     sse::Event::default().id(id.to_string()).event(name).json_data(change)
 }
 
-/// It has no ID: IDs increase, and the last `state` has that of the end. A client that resumes after that one gets the `end`
-/// again.
+/// It has no ID: IDs increase, and the last `state` has that of the end. A client that resumes after that one gets the
+/// `end` again.
 fn end(job: &Job) -> Result<sse::Event, axum::Error> {
     sse::Event::default().event("end").json_data(Document::new(job))
 }

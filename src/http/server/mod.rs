@@ -330,8 +330,8 @@ impl Connection {
     }
 }
 
-/// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read while
-/// bytes of the next request wait.
+/// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read
+/// while bytes of the next request wait.
 async fn hung_up(exchange: Arc<Exchange>, socket: Socket) {
     exchange.read_to_end().await;
     if let Err(error) = socket.hung_up().await {

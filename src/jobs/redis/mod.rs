@@ -35,8 +35,7 @@
 //!   the work.
 //! - **A Redis that may lose jobs is refused**, on each new connection (`requirements.rs`). Snapshots (`save`) do not
 //!   count as persistence, because they lose minutes of acknowledged jobs.
-//! - **When the memory of Redis is full**, it refuses new jobs only. All other scripts work;
-//!   room comes back as jobs are removed.
+//! - **When the memory of Redis is full**, it refuses new jobs only. All other scripts work, and removal makes room.
 //! - **What survives.** Redis writes to the append-only file before it answers, so an acknowledged job outlives the
 //!   death of Redis. `appendfsync` decides about power failures: `always` loses nothing; with `everysec`, the last
 //!   second, or two on a slow disk. Redis 7.2 can wait for the next flush (`WAITAOF`). That is not used, because with

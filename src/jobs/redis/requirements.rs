@@ -5,8 +5,8 @@ use crate::redis::Error;
 /// Checks the answer to `INFO`. `allow_volatile`: a Redis that may lose jobs is only warned about.
 ///
 /// # Errors
-/// `Unsuitable` with a sentence that says why this Redis cannot keep jobs; `Failed` while it cannot be told, because it is
-/// still loading its data.
+/// `Unsuitable`, with a sentence, if this Redis cannot keep jobs; `Failed` while it loads its data, since it cannot be
+/// told before.
 pub fn check(info: &str, allow_volatile: bool) -> Result<(), Error> {
     // Valkey has the second name, unless it is told to be compatible.
     let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode"));
