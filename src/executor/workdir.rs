@@ -16,7 +16,7 @@
 //! folder and kills the processes that its conversions left running (`orphans`).
 
 use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,13 +59,19 @@ impl WorkDir {
         let lock = open_lock(&folder)?;
         lock.lock()?;
         drop(gate);
-        // `abandoned` has taken the locks, so no other process removes the same folders.
+        // `abandoned` has taken the locks. Yet another process that starts now may make a lock file in a folder that
+        // has lost its own already; then both remove that folder.
         for (path, lock) in abandoned {
             orphans::kill_orphans_in(&path);
-            if let Err(error) = remove_tree(&path) {
-                tracing::warn!(path = %path.display(), %error, "could not remove an abandoned work folder");
-            } else {
-                tracing::info!(path = %path.display(), "removed the work folder of a killed process");
+            match remove_tree(&path) {
+                Ok(()) => {
+                    tracing::info!(path = %path.display(), "removed the work folder of a killed process");
+                }
+                // Another process removes it, too.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "could not remove an abandoned work folder");
+                }
             }
             drop(lock);
         }
@@ -181,7 +187,7 @@ fn check_owner(base: &Metadata) -> io::Result<()> {
     if base.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
+    Err(io::Error::new(ErrorKind::PermissionDenied, "it belongs to another user"))
 }
 
 /// Removes a folder, if it is there; `what` names it in the log.

@@ -1,4 +1,4 @@
-//! Bodies that report each frame to an observer.
+//! Bodies that report each frame to an observer, or that end early.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,6 +32,41 @@ impl<F: FnMut(Polled, bool) + Unpin> HttpBody for ObservedBody<F> {
         let ended = polled.is_none() || self.body.is_end_stream();
         (self.observe)(polled.as_ref(), ended);
         Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Returns the body, which now ends as soon as it has no frame ready after `end` is. It is dropped then.
+pub fn ended_by(body: Body, end: impl Future<Output = ()> + Send + 'static) -> Body {
+    Body::new(EndedBody { body, end: Box::pin(end) })
+}
+
+struct EndedBody {
+    body: Body,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl HttpBody for EndedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(polled);
+        }
+        ready!(self.end.as_mut().poll(context));
+        self.body = Body::empty();
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {

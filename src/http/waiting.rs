@@ -7,6 +7,11 @@ use std::sync::Arc;
 use super::shares::{Exceeded, Share, Shares};
 use crate::domain::Client;
 
+/// Marks a response, as an extension, whose body waits for something to happen. The server ends it when the client
+/// hangs up. As for any request that waits, closing only the write side is enough for that.
+#[derive(Debug, Clone, Copy)]
+pub struct EndsAtHangUp;
+
 /// A limit of requests that wait, which clients share: half of all connections, and a quarter for a client that is alone.
 pub struct Waiting(Arc<Shares>);
 

@@ -148,8 +148,13 @@ pub trait Queue: Send + Sync {
 
 /// The queue cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct QueueError(pub String);
+pub enum QueueError {
+    #[error("{0}")]
+    Failed(String),
+    /// Its memory is full, so it takes no new jobs; everything else works.
+    #[error("{0}")]
+    Full(String),
+}
 
 /// A client's key for idempotency, and the path that it was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

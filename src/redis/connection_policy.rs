@@ -8,8 +8,9 @@ use super::error::Error;
 /// millisecond; a machine that is busy with conversions needs more.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// Checks what Redis says about itself (`INFO`); the error says why it cannot be used.
-pub type Check = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+/// Checks what Redis says about itself (`INFO`). The error is [`Error::Unsuitable`] if this Redis cannot be used, and
+/// another one if it cannot be used yet.
+pub type Check = Box<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
 
 /// What one part of the program needs of its Redis. The defaults are those of data that may be lost.
 pub struct ConnectionPolicy {

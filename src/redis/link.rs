@@ -82,7 +82,7 @@ pub async fn connect(client: &Client, policy: &ConnectionPolicy) -> Result<Multi
             Err(error) => return Err(connection_error(client, &config, policy, error).await),
         };
         // Before the probe, which a cluster or a Sentinel answers with an error that says less.
-        in_time(policy.answer_within, check(&mut connection, policy)).await?.map_err(Error::Unsuitable)?;
+        in_time(policy.answer_within, check(&mut connection, policy)).await??;
         in_time(policy.answer_within, probe(&mut connection, policy)).await?;
         Ok(connection)
     };
@@ -107,9 +107,9 @@ async fn connection_error(
         check(&mut connection, policy).await
     };
     match checked.await {
-        Ok(Err(why)) => Error::Unsuitable(why),
+        Ok(Err(unsuitable @ Error::Unsuitable(_))) => unsuitable,
         // Usually, it asks for a password.
-        Ok(Ok(())) | Err(_) => error.into(),
+        _ => error.into(),
     }
 }
 
@@ -132,11 +132,11 @@ pub async fn probe(connection: &mut MultiplexedConnection, policy: &ConnectionPo
     script.key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
 }
 
-/// Runs the check of the policy; its error says why Redis cannot be used.
+/// Runs the check of the policy; the inner error says why Redis cannot be used, or not yet.
 async fn check(
     connection: &mut MultiplexedConnection,
     policy: &ConnectionPolicy,
-) -> RedisResult<Result<(), String>> {
+) -> RedisResult<Result<(), Error>> {
     let Some(check) = &policy.check else { return Ok(Ok(())) };
     let about: String = cmd("INFO").query_async(connection).await?;
     Ok(check(&about))

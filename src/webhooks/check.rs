@@ -20,6 +20,9 @@ pub fn check(url: &Url, addresses: &AddressPolicy) -> Result<(), ConversionError
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused("the webhook's URL contains a user or password; verify the signature instead"));
     }
+    if url.port() == Some(0) {
+        return Err(refused("the webhook's URL has port 0, on which nothing can listen"));
+    }
     let host = addresses.check_host(url);
     host.map_err(|_| {
         refused("the webhook's URL has an address that is not public, and WEBHOOK_ALLOW does not name it")
@@ -80,6 +83,9 @@ mod tests {
         {
             let why = why(url).unwrap();
             assert!(why.contains("a user or password") && !why.contains("secret"), "{url}: {why}");
+        }
+        for url in ["https://example.com:0/", "http://example.com:00000/hook", "http://8.8.8.8:0"] {
+            assert!(why(url).unwrap().contains("port 0"), "{url}");
         }
         for url in [
             "http://169.254.169.254/latest/meta-data/",

@@ -10,9 +10,9 @@ from kit import LONG
 
 @dataclass(frozen=True)
 class Event:
-    """A server-sent event; `data` is its JSON."""
+    """A server-sent event; `data` is its JSON. An `end` has no ID."""
 
-    id: int
+    id: int | None
     name: str
     data: dict
 
@@ -89,7 +89,8 @@ class EventStream:
                 assert name not in fields, (fields, line)
                 fields[name] = value
             elif not line and fields:
-                return Event(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+                identity = int(fields["id"]) if "id" in fields else None
+                return Event(identity, fields["event"], json.loads(fields["data"]))
         assert not fields, f"the stream has ended within an event: {fields}"
         return None
 

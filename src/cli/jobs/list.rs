@@ -69,7 +69,8 @@ pub async fn run(args: &Args) -> Result<ExitCode, Failure> {
     } else {
         say(rows(&jobs))?;
         if has_more {
-            say(format!("\nThere are more; --limit {} lists as many.", args.limit.saturating_mul(5)))?;
+            let limit = args.limit.saturating_mul(5);
+            say(format!("\nThere are more; --limit {limit} lists up to {limit} of them."))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 use crate::http::shares::Exceeded;
 use crate::http::state::Gateway;
-use crate::jobs::{Refusal, SubmitError};
+use crate::jobs::{QueueError, Refusal, SubmitError};
 
 /// `Retry-After` of an unfinished job, and of a key whose request is still in progress.
 pub const POLL_AFTER: Duration = Duration::from_secs(1);
@@ -33,6 +33,16 @@ pub fn unavailable(error: &impl Display) -> Problem {
     Problem::new(ErrorCode::JobsUnavailable, detail).with_retry_after(UNAVAILABLE_AFTER)
 }
 
+/// The problem of a queue that did not take a job, or its key for idempotency.
+pub fn not_queued(error: &QueueError) -> Problem {
+    let mut problem = unavailable(error);
+    if matches!(error, QueueError::Full(_)) {
+        "the memory of the queue is full, so it takes no new jobs; try again later"
+            .clone_into(&mut problem.error.detail);
+    }
+    problem
+}
+
 /// Refuses new jobs while the Redis of the queue is known to be away: their models would be stored for nothing.
 ///
 /// # Errors
@@ -47,7 +57,7 @@ pub fn check_queue(gateway: &Gateway) -> Result<(), Problem> {
 /// The problem of a job that could not be submitted.
 pub fn not_submitted(error: SubmitError) -> Problem {
     match error {
-        SubmitError::Queue(error) => unavailable(&error),
+        SubmitError::Queue(error) => not_queued(&error),
         SubmitError::Store(error) => unavailable(&error),
         SubmitError::Upload(error) => error.into(),
     }

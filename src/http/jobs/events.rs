@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -21,6 +22,7 @@ use crate::http::middleware;
 use crate::http::problem::Problem;
 use crate::http::shares::Share;
 use crate::http::state::Shared;
+use crate::http::waiting::EndsAtHangUp;
 use crate::jobs::{self, GiveBack, Job, Progress};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -74,9 +76,9 @@ enum End {
 
 /// Follow a job
 ///
-/// Server-sent events: `state` and `progress`, each with the version of the job as its ID, and an `end` with the whole
-/// job once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A job keeps only its
-/// latest `progress`, so a stream may skip some. A comment every 15 seconds keeps the connection open.
+/// Server-sent events: `state` and `progress`, each with the version of the job as its ID, and an `end`, without an ID,
+/// with the whole job once it has ended; then the stream closes. `Last-Event-ID` resumes a stream that broke off. A job
+/// keeps only its latest `progress`, so a stream may skip some. A comment every 15 seconds keeps the connection open.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs")]
 pub async fn job_events(
     State(gateway): State<Shared>,
@@ -91,7 +93,8 @@ pub async fn job_events(
     let follower = Follower::new(gateway, job, last_event_id(&headers), waiting);
     let events = stream::unfold(follower, Follower::next).take_until(closed.cancelled_owned());
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"));
-    Ok(([(header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")], events).into_response())
+    let headers = [(header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
+    Ok((headers, Extension(EndsAtHangUp), events).into_response())
 }
 
 /// Returns the ID of the last event that the client has; 0 if it has none.
@@ -102,8 +105,7 @@ fn last_event_id(headers: &HeaderMap) -> u64 {
 
 impl Follower {
     fn new(gateway: Shared, job: Job, seen: u64, waiting: Share) -> Self {
-        // No event has a later ID than the version, so the client has made one up. Not every version is an event: the
-        // `end` that a client has seen may be older than the job, and later than its last event.
+        // No event has a later ID than the version, so the client has made one up.
         let latest = if seen > job.version { 0 } else { seen };
         let (id, events, end) = (job.id, VecDeque::new(), End::NotReached);
         let mut follower = Self { gateway, id, version: 0, latest, events, end, _waiting: waiting };
@@ -153,8 +155,10 @@ fn change(event: &jobs::Event) -> Result<sse::Event, axum::Error> {
     sse::Event::default().id(id.to_string()).event(name).json_data(change)
 }
 
+/// It has no ID: IDs increase, and the last `state` has that of the end. A client that resumes after that one gets the
+/// `end` again.
 fn end(job: &Job) -> Result<sse::Event, axum::Error> {
-    sse::Event::default().id(job.version.to_string()).event("end").json_data(Document::new(job))
+    sse::Event::default().event("end").json_data(Document::new(job))
 }
 
 #[cfg(test)]

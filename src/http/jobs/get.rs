@@ -53,13 +53,13 @@ pub async fn get_job(
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
+    headers.insert(header::VARY, HeaderValue::from(PREFER));
     // Weak, since the position and the report are not part of the version.
     headers::set(headers, header::ETAG, &format!("W/\"{version}\""));
     if !has_ended {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(POLL_AFTER.as_secs()));
     }
     if let Some(within) = longest {
-        headers.insert(header::VARY, HeaderValue::from(PREFER));
         headers::set(headers, PREFERENCE_APPLIED, &format!("wait={}", within.as_secs()));
     }
     Ok(response)

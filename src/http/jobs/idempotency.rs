@@ -125,7 +125,7 @@ impl ReservedKey {
     async fn reserve(jobs: Jobs, key: Key) -> Result<Self, Problem> {
         let token = Uuid::now_v7();
         let reserved = jobs.queue().reserve(&key, token).await;
-        match reserved.map_err(|error| errors::unavailable(&error))? {
+        match reserved.map_err(|error| errors::not_queued(&error))? {
             Reservation::Reserved => {}
             Reservation::InFlight => return Err(errors::key_in_flight()),
         }

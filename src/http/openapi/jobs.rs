@@ -124,9 +124,9 @@ pub fn describe(paths: &mut Value, schemas: &mut SchemaGenerator) {
 
     let reasons = GiveBack::ALL.map(|reason| format!("`{}`", reason.word())).join(", ");
     let about = format!(
-        "The events of the job, each with its version as its ID: `state` and `progress`, whose data has `state`, \
-         `attempt`, `at`, and maybe `progress` or the `reason` why the job is queued again ({reasons}); at last `end`, \
-         whose data is the job."
+        "The events of the job: `state` and `progress`, with its version as their ID, whose data has `state`, \
+         `attempt`, `at`, and maybe `progress` or the `reason` why the job is queued again ({reasons}); at last `end`, without \
+         an ID, whose data is the job."
     );
     let field = json!({ "type": "string" });
     let event = json!({ "type": "object", "properties": { "id": field, "event": field, "data": field } });

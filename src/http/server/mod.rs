@@ -31,9 +31,10 @@ use tower::ServiceExt;
 use super::health;
 use super::middleware::log_request;
 use super::middleware::real_ip::Peer;
-use super::observed_body::observed;
+use super::observed_body::{ended_by, observed};
 use super::problem::Problem;
 use super::reject::{self, Refused};
+use super::waiting::EndsAtHangUp;
 use crate::domain::ErrorCode;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -270,12 +271,19 @@ impl Connection {
             // Polled first, since most responses are ready at once.
             biased;
             Ok(response) = self.common.router.clone().oneshot(request) => response,
-            () = self.hung_up() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = hung_up(Arc::clone(&self.exchange), self.socket.clone()) => {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
         };
         // A connection with unread bytes cannot be reused. Without this header, the client would try.
         let unread = self.exchange.is_unread();
         if unread || chunked || self.is_spare() || self.common.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if response.extensions_mut().remove::<EndsAtHangUp>().is_some() {
+            // Writing to a client that has gone would fail too late: only the second time, after two keep-alives.
+            let hung_up = hung_up(Arc::clone(&self.exchange), self.socket.clone());
+            response = response.map(|body| ended_by(body, hung_up));
         }
         // The exchange ends when the response body is dropped.
         Ok(response.map(|body| {
@@ -320,14 +328,14 @@ impl Connection {
             Problem::new(ErrorCode::TooManyConnections, "connection limit reached; try again in a moment");
         Some(problem.with_retry_after(Duration::from_secs(1)))
     }
+}
 
-    /// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read
-    /// while bytes of the next request wait.
-    async fn hung_up(&self) {
-        self.exchange.read_to_end().await;
-        if let Err(error) = self.socket.hung_up().await {
-            tracing::warn!(%error, "cannot detect whether the client hangs up");
-            std::future::pending::<()>().await;
-        }
+/// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read
+/// while bytes of the next request wait.
+async fn hung_up(exchange: Arc<Exchange>, socket: Socket) {
+    exchange.read_to_end().await;
+    if let Err(error) = socket.hung_up().await {
+        tracing::warn!(%error, "cannot detect whether the client hangs up");
+        std::future::pending::<()>().await;
     }
 }

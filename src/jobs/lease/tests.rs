@@ -143,7 +143,7 @@ impl Queue for Scripted {
 }
 
 fn away<T>() -> Result<T, QueueError> {
-    Err(QueueError("the queue is away".to_owned()))
+    Err(QueueError::Failed("the queue is away".to_owned()))
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,13 +29,13 @@
 //! ```
 //!
 //! - **Nothing stays.** Keys of clients go with their last job, and `Queue::sweep` expires and removes jobs. So
-//!   memory follows the number of jobs that are kept: about 2 KB each.
+//!   memory follows the number of jobs that are kept: about 3 KB each.
 //! - **Scripts find their keys**, and therefore declare only the prefix. A single Redis allows that. The hash tag
 //!   `{jobs}` would keep all keys on one node of a Redis Cluster, but a cluster is refused: one node of it would do all
 //!   the work.
 //! - **A Redis that may lose jobs is refused**, on each new connection (`requirements.rs`). Snapshots (`save`) do not
 //!   count as persistence, because they lose minutes of acknowledged jobs.
-//! - **When the memory of Redis is full**, it refuses new jobs only. All other scripts work, and make room.
+//! - **When the memory of Redis is full**, it refuses new jobs only. All other scripts work, and removal makes room.
 //! - **What survives.** Redis writes to the append-only file before it answers, so an acknowledged job outlives the
 //!   death of Redis. `appendfsync` decides about power failures: `always` loses nothing; with `everysec`, the last
 //!   second, or two on a slow disk. Redis 7.2 can wait for the next flush (`WAITAOF`). That is not used, because with

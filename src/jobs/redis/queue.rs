@@ -102,12 +102,13 @@ impl RedisQueue {
     }
 
     fn describe(&self, error: Error) -> QueueError {
+        let address = self.redis.address();
         let why = match error {
+            Error::Full(_) => return QueueError::Full(format!("redis at {address}: its memory is full")),
             Error::Unavailable => self.redis.health().error.unwrap_or_else(|| error.to_string()),
-            Error::Full(_) => "its memory is full".to_owned(),
             other => other.to_string(),
         };
-        QueueError(format!("redis at {}: {why}", self.redis.address()))
+        QueueError::Failed(format!("redis at {address}: {why}"))
     }
 }
 

@@ -82,7 +82,7 @@ pub fn refusal(word: &str) -> Result<Refusal, QueueError> {
         "jobs" => Refusal::Jobs,
         "client_bytes" => Refusal::ClientBytes,
         "bytes" => Refusal::Bytes,
-        _ => return Err(QueueError(format!("redis refused a job for an unknown reason: {word}"))),
+        _ => return Err(QueueError::Failed(format!("redis refused a job for an unknown reason: {word}"))),
     })
 }
 
@@ -98,7 +98,8 @@ pub fn tokens(lines: &str) -> Vec<u64> {
 
 /// Writes a field. The JSON is one line.
 pub fn to_json<T: Serialize>(value: &T) -> Result<String, QueueError> {
-    serde_json::to_string(value).map_err(|error| QueueError(format!("a job cannot be recorded: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| QueueError::Failed(format!("a job cannot be recorded: {error}")))
 }
 
 struct Record<'a>(&'a Fields);
@@ -115,7 +116,9 @@ impl Record<'_> {
 
     fn unreadable(&self, name: &str) -> QueueError {
         let id = self.0.get("id").map_or("without an ID", String::as_str);
-        QueueError(format!("the field {name} of job {id} cannot be read; did another version write it?"))
+        QueueError::Failed(format!(
+            "the field {name} of job {id} cannot be read; did another version write it?"
+        ))
     }
 }
 
@@ -254,7 +257,7 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_an_error() {
         for (name, value) in [("state", "paused"), ("version", "-1"), ("spec", "{}"), ("events", "1")] {
-            let QueueError(error) = job(&with(queued(), &[(name, value)])).unwrap_err();
+            let error = job(&with(queued(), &[(name, value)])).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("000000000007"), "{error}");
         }
         assert!(job(&Fields::new()).is_err());

@@ -153,7 +153,7 @@ impl SqliteQueue {
     }
 
     fn closed(&self) -> QueueError {
-        QueueError(format!("{}: a thread has ended", self.name))
+        QueueError::Failed(format!("{}: a thread has ended", self.name))
     }
 
     async fn sweep_all(&self) -> Result<Swept, QueueError> {

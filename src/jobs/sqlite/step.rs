@@ -39,12 +39,12 @@ impl Context {
     pub fn run<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, QueueError> {
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => result.map_err(|error| self.error(&error)),
-            Err(_) => Err(QueueError(format!("{}: internal error (panic)", self.path.display()))),
+            Err(_) => Err(QueueError::Failed(format!("{}: internal error (panic)", self.path.display()))),
         }
     }
 
     pub fn error(&self, error: &rusqlite::Error) -> QueueError {
-        QueueError(format!("{}: {error}", self.path.display()))
+        QueueError::Failed(format!("{}: {error}", self.path.display()))
     }
 }
 

@@ -34,7 +34,7 @@ fn a_stream_is_resumed_after_the_last_event() {
         (true, 0) => stream(
             "id: 3\nevent: progress\ndata: {\"state\":\"running\"}\n\nid: 4\nevent: new\ndata: x\n\nid: 5",
         ),
-        (true, _) => stream(": hello\r\n\r\nid: 9\r\nevent: end\r\ndata: {}\r\n\r\n"),
+        (true, _) => stream(": hello\r\n\r\nevent: end\r\ndata: {}\r\n\r\n"),
         (false, before) => state(before, 2),
     });
     let ran = watch(&server).succeeded();

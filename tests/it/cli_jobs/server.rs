@@ -70,7 +70,11 @@ fn jobs_are_watched_listed_and_downloaded() {
     assert_eq!(newest, [&ids[2], &ids[1], &ids[0]]);
     let table = run("list --limit 2 --state succeeded").succeeded();
     assert!(table.out.contains(&ids[2]) && table.out.contains(&ids[1]), "{table:?}");
-    assert!(!table.out.contains(&ids[0]) && table.out.contains("There are more"), "{table:?}");
+    assert!(
+        !table.out.contains(&ids[0])
+            && table.out.contains("There are more; --limit 10 lists up to 10 of them."),
+        "{table:?}"
+    );
     assert_eq!(run("list --state queued").succeeded().out, "no jobs\n");
 
     let [id, ..] = &ids;

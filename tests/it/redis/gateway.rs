@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use redis::cmd;
+
 use super::RedisServer;
 use crate::gateway::{Gateway, LONG, TRIANGLE, scrape, until};
 
@@ -85,6 +87,21 @@ async fn probes_report_the_redis_that_keeps_jobs() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_starts_while_its_redis_of_jobs_loads_waits_for_it() {
+    let lasting = ["--appendonly", "yes"];
+    let mut server = RedisServer::with(&lasting);
+    let fill = "for number = 1, 200000 do redis.call('SET', 'other:' .. number, 1) end";
+    cmd("EVAL").arg(fill).arg(0).exec(&mut server.connection()).unwrap();
+    server.kill();
+    // Microseconds for each key, so loading takes many seconds. Meanwhile it says that it has no append-only file.
+    server.restart_with(&[&lasting[..], &["--key-load-delay", "100"]].concat());
+    let gateway = Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url())]);
+    assert_eq!(gateway.json("/readyz").await["checks"]["jobs"], "away");
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.connection()).unwrap();
+    gateway.until_says("/readyz", "ok", |ready| ready["checks"]["jobs"] == "ok").await;
+}
+
 #[test]
 fn a_redis_that_may_lose_jobs_must_be_allowed() {
     let server = RedisServer::start();
@@ -97,6 +114,13 @@ fn a_redis_that_may_lose_jobs_must_be_allowed() {
     let logged = String::from_utf8(output.stdout).unwrap();
     assert!(!logged.contains("unavailable"), "{logged}");
     Gateway::start_cold(&[("JOBS_REDIS_URL", &server.url()), ("ALLOW_VOLATILE_JOBS", "true")]);
+
+    // Without `maxmemory`, it does not evict yet.
+    let server = RedisServer::with(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    let output = meshgate(&["worker"], &[("JOBS_REDIS_URL", &server.url()), ("DATA_DIR", data)]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("(maxmemory-policy allkeys-lru); set maxmemory-policy noeviction"), "{said}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ local MAX_TOKENS = 100
 local MAX_ENDED_PAUSES = 100
 
 -- Lets the script write although the memory of Redis is full: Redis refuses a command that needs memory only as long
--- as the script has written nothing. So whatever ends or removes jobs works, and makes room.
+-- as the script has written nothing. So whatever ends or removes jobs works, though only removal makes room.
 local function work_when_full()
     redis.call('DEL', prefix .. 'nothing')
 end

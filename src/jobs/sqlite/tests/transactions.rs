@@ -67,7 +67,7 @@ fn an_operation_that_fails_leaves_the_others_alone() {
         assert_eq!(hints.try_recv().unwrap(), Hint::Queued);
     }
     let error = failing_answer.try_recv().unwrap().unwrap_err();
-    assert!(error.0.contains("NOT NULL"), "{error}");
+    assert!(error.to_string().contains("NOT NULL"), "{error}");
     assert!(hints.try_recv().is_err());
     assert_eq!(jobs(&connection), 2);
     assert_eq!(number(&connection, "SELECT count(*) FROM clients").unwrap(), 2);
@@ -84,7 +84,7 @@ fn an_operation_that_panics_leaves_the_others_alone() {
     let (last, mut last_answer) = submission(new_job("b"));
     writer::run(&mut connection, &context, &mut vec![panicking, last]);
     let error = panicking_answer.try_recv().unwrap().unwrap_err();
-    assert!(error.0.ends_with("internal error (panic)"), "{error}");
+    assert!(error.to_string().ends_with("internal error (panic)"), "{error}");
     assert!(matches!(last_answer.try_recv(), Ok(Ok(Submission::New(_)))));
     assert_eq!(hints.try_recv().unwrap(), Hint::Queued);
     assert!(hints.try_recv().is_err());
@@ -116,7 +116,7 @@ fn a_full_disk_fails_operations_until_there_is_room() {
         let (command, mut answer) = submission(large.clone());
         writer::run(&mut connection, &context, &mut vec![command]);
         let error = answer.try_recv().unwrap().unwrap_err();
-        assert!(error.0.ends_with("database or disk is full"), "{error}");
+        assert!(error.to_string().ends_with("database or disk is full"), "{error}");
         assert!(connection.is_autocommit());
         assert_eq!(jobs(&connection), 0);
     }
@@ -138,7 +138,7 @@ fn all_fail_if_the_transaction_cannot_begin() {
     let (second, second_answer) = submission(new_job("a"));
     writer::run(&mut connection, &context, &mut vec![first, second]);
     for mut answer in [first_answer, second_answer] {
-        assert!(answer.try_recv().unwrap().unwrap_err().0.ends_with("database is locked"));
+        assert!(answer.try_recv().unwrap().unwrap_err().to_string().ends_with("database is locked"));
     }
     assert!(hints.try_recv().is_err());
     other.execute_batch("COMMIT").unwrap();

@@ -79,10 +79,13 @@ async fn a_job_that_did_not_change_is_not_sent_again() {
     let gateway = Gateway::start_cold(&[]);
     let job = gateway.submit(REPACK, triangle()).await;
     gateway.succeeded(&job).await;
-    let tag = header(&gateway.get(path(&job)).await, "etag");
+    let first = gateway.get(path(&job)).await;
+    let tag = header(&first, "etag");
     let request = gateway.client.get(gateway.url(path(&job))).header("if-none-match", &tag);
     let answer = request.send().await.unwrap();
     assert_eq!((answer.status().as_u16(), header(&answer, "etag")), (304, tag));
+    // A cache must give neither to a request that prefers to wait.
+    assert_eq!((header(&first, "vary").as_str(), header(&answer, "vary").as_str()), ("prefer", "prefer"));
     assert!(answer.bytes().await.unwrap().is_empty());
 }
 

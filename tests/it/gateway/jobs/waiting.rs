@@ -1,5 +1,7 @@
 //! Requests that wait for a job: event streams, long polls, and conversions that may become jobs.
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::Shutdown;
 use std::time::Instant;
 
 use reqwest::RequestBuilder;
@@ -62,4 +64,33 @@ async fn clients_share_the_connections_that_may_wait() {
         assert!(began.elapsed() < LONG, "the places stay taken");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_client_hangs_up() {
+    // The job stays queued, without further events.
+    let gateway = Gateway::start_cold(&[("WORKERS", "0")]);
+    let job = gateway.submit(FAST, TRIANGLE).await;
+    let mut sent = Vec::new();
+    for closes_only_its_side in [true, false] {
+        let mut raw = gateway.raw();
+        raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", below(&job, "events")));
+        let mut reader = BufReader::new(&raw.stream);
+        let mut text = String::new();
+        while !text.contains("data: ") {
+            assert!(reader.read_line(&mut text).unwrap() > 0, "{text}");
+        }
+        if closes_only_its_side {
+            raw.stream.shutdown(Shutdown::Write).unwrap();
+            reader.read_to_string(&mut text).unwrap();
+            assert!(!text.contains("event: end") && !text.contains("keep-alive"), "{text}");
+        }
+        drop(raw);
+        let line = gateway.wait_for("/events");
+        assert!(line.contains("status=200") && line.contains("cut=true"), "{line}");
+        let bytes = line.split(' ').find_map(|field| field.strip_prefix("bytes_out=")).unwrap();
+        sent.push(bytes.to_owned());
+    }
+    // Neither has waited for a comment that cannot be sent.
+    assert_eq!(sent[0], sent[1]);
 }

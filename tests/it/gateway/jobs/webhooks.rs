@@ -56,6 +56,9 @@ async fn a_webhook_that_can_never_work_is_refused() {
         let sentence = assert_problem(submit(&strict, &url).await, 400, "webhook_refused").await;
         assert!(sentence.contains("WEBHOOK_ALLOW"), "{sentence}");
     }
+    let sentence =
+        assert_problem(submit(&strict, "https://example.com:0/").await, 400, "webhook_refused").await;
+    assert!(sentence.contains("port 0"), "{sentence}");
     for url in ["example.com", "ftp://example.com/", "file:///etc/passwd"] {
         assert_problem(submit(&strict, url).await, 400, "malformed_request").await;
     }
@@ -129,8 +132,7 @@ async fn attempts_to_deliver_are_no_events() {
     let ([changes @ .., old], [same @ .., new]) = (&before[..], &after[..]) else { panic!("no events") };
     assert_eq!(changes, same);
     // The job is another version of itself, which a client that has seen the old end gets.
-    assert!(old.id < new.id, "{after:#?}");
-    for seen in changes.last().unwrap().id..=new.id {
-        assert_eq!(follow(&gateway, &job, Some(seen)).await, std::slice::from_ref(new), "{seen}");
-    }
+    assert_ne!(old, new);
+    let last = changes.last().unwrap().id;
+    assert_eq!(follow(&gateway, &job, last).await, std::slice::from_ref(new));
 }

@@ -90,9 +90,14 @@ async fn a_full_redis_refuses_jobs_and_ends_those_it_has() {
     worker.child().await;
     let mut look = redis(&mut cluster).connection();
     cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut look).unwrap();
-    let refused = gateway.submission(FAST, TRIANGLE).send().await.unwrap();
-    assert!([StatusCode::SERVICE_UNAVAILABLE, StatusCode::INSUFFICIENT_STORAGE].contains(&refused.status()));
+    let submission = || gateway.submission(FAST, TRIANGLE);
+    for request in [submission(), submission().header("idempotency-key", "full")] {
+        let sentence = assert_problem(request.send().await.unwrap(), 503, "jobs_unavailable").await;
+        assert!(sentence.contains("the memory of the queue is full"), "{sentence}");
+    }
     gateway.succeeded(&running).await;
+    // Jobs still run and can be read.
+    assert_eq!(gateway.json("/readyz").await["checks"]["jobs"], "ok");
     cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec(&mut look).unwrap();
     assert_eq!(gateway.delete(path(&running)).await.status(), 204);
     let job = submit_until_accepted(&gateway, &cluster.with_webhook(FAST), TRIANGLE.into(), "one").await;

@@ -37,7 +37,7 @@ async fn a_hang_up_cancels_the_conversion(cluster: Cluster) {
     asked.abort();
     until("the child is gone", || !alive(child));
     // It was not killed because it hung.
-    until_counted(&worker, "meshgate_job_attempts_total{outcome=\"lost\"}").await;
+    until_counted(&worker, "meshgate_job_attempts_total{reason=\"lost\"}").await;
     until_nothing_is_left(&cluster);
     assert_eq!(gateway.synchronous(FAST, TRIANGLE).send().await.unwrap().status(), 200);
 }
@@ -52,7 +52,7 @@ async fn a_hang_up_removes_a_job_that_waits(cluster: Cluster) {
     until_counted(&gateway, CANCELLED).await;
     let worker = cluster.worker();
     assert_eq!(gateway.synchronous(FAST, TRIANGLE).send().await.unwrap().status(), 200);
-    until_counted(&worker, "meshgate_job_attempts_total{outcome=\"succeeded\"}").await;
+    until_counted(&worker, "meshgate_job_attempts_total{reason=\"succeeded\"}").await;
     assert_eq!(count(&worker, "meshgate_job_attempts_total{").await, 1);
 }
 
