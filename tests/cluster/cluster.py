@@ -5,11 +5,13 @@ import itertools
 import json
 import os
 import re
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import yaml
 from event_stream import EventStream
 from kit import ROOT, Answer, ask, run, triangle, until
@@ -27,6 +29,46 @@ def kubectl(*arguments: str, check: bool = True, timeout: float = 400, **options
 
 def helm(*arguments: str, version: str = "helm", check: bool = True):
     return run(str(TOOLS / version), *arguments, check=check, timeout=600)
+
+
+# The folder of the test cluster, which tells the processes of its components.
+STATE = Path(os.environ.get("MESHGATE_CLUSTER_STATE", "/var/lib/meshgate-cluster"))
+
+
+def start_time(pid: str) -> str:
+    """When a process was started, in ticks: tells it from a later one with the same number."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+
+
+@contextlib.contextmanager
+def api_server_away():
+    """Kills the API server of the test cluster, and starts it again at the end."""
+    record = STATE / "pids/kube-apiserver"
+    if not record.is_file():
+        pytest.skip("the process of the API server is not known")
+    pid, started = record.read_text().split()
+    assert start_time(pid) == started, "the API server does not run"
+    process = Path("/proc", pid)
+    command = os.fsdecode((process / "cmdline").read_bytes()).rstrip("\0").split("\0")
+    assert command[0].endswith("kube-apiserver"), command
+    variables = os.fsdecode((process / "environ").read_bytes()).rstrip("\0").split("\0")
+    environment = dict(variable.split("=", 1) for variable in variables)
+    folder = os.readlink(process / "cwd")
+
+    def is_ready() -> bool:
+        return kubectl("get", "--raw", "/readyz", check=False) == "ok"
+
+    os.kill(int(pid), signal.SIGKILL)
+    try:
+        until("the API server is away", lambda: not is_ready())
+        yield
+    finally:
+        start = 'setsid "$@" >>"$0" 2>&1 </dev/null & echo $!'
+        log = str(STATE / "logs/kube-apiserver.log")
+        new = run("bash", "-c", start, log, *command, env=environment, cwd=folder).stdout.strip()
+        record.write_text(f"{new} {start_time(new)}\n")
+        until("the API server is ready", is_ready)
+        kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
 
 
 @contextlib.contextmanager
