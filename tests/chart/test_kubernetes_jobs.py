@@ -1,4 +1,4 @@
-"""Heavy conversions as Kubernetes Jobs: what the chart gives to workers for them."""
+"""Heavy conversions as Kubernetes Jobs: what the chart gives to workers and gateways for them."""
 
 import json
 
@@ -27,7 +27,7 @@ def test_they_are_off_unless_asked_for():
         assert pods(found)[f"Deployment/{WORKER}"]["automountServiceAccountToken"] is False, values
 
 
-def test_workers_get_the_settings():
+def test_workers_and_gateways_get_the_settings():
     found = jobs(
         "kubernetesJobs.minSize=32Mi",
         "kubernetesJobs.max=5",
@@ -54,8 +54,9 @@ def test_workers_get_the_settings():
     }
     # The program's own default.
     assert "KUBERNETES_JOB_DEADLINE" not in settings(jobs(), WORKER)
+    # Gateways accept executor=kubernetes and take the census of a model, but have neither template nor token.
     gateway = settings(found, "m-meshgate-gateway")
-    assert not [name for name in gateway if name.startswith("KUBERNETES_")]
+    assert {name: value for name, value in gateway.items() if name.startswith("KUBERNETES_")} == told
 
 
 def test_workers_know_their_pod_and_read_the_template():

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -50,6 +51,22 @@ def get(space: str, kind: str, *names: str, selector: str = "") -> list[dict]:
 
 
 @dataclass
+class Store:
+    """The bucket of the tests."""
+
+    address: str
+
+    def of(self, space: str) -> list[str]:
+        """Puts its keys into a namespace; returns the values of a release there that uses it."""
+        keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "of-tests"}
+        apply(space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bucket"}, "stringData": keys})
+        return [
+            "storage.url=s3://results/meshgate", "storage.existingSecret=bucket",
+            f"config.AWS_ENDPOINT_URL={self.address}", "config.AWS_REGION=eu-west-1", "config.AWS_ALLOW_HTTP=true",
+        ]  # fmt: skip
+
+
+@dataclass
 class Release:
     """An installed release of the chart."""
 
@@ -84,15 +101,19 @@ class Release:
     def restarts(self) -> int:
         return sum(status["restartCount"] for pod in self.pods() for status in pod["status"]["containerStatuses"])
 
-    def rolled_out(self, timeout: str = READY) -> None:
-        kubectl("-n", self.space, "rollout", "status", f"deployment/{self.name}", f"--timeout={timeout}")
+    def deployment(self, role: str = "") -> str:
+        """The Deployment of a role, or the one of a release without roles."""
+        return f"deployment/{self.name}-{role}" if role else f"deployment/{self.name}"
 
-    def said(self) -> str:
-        """The logs of its pods."""
-        return kubectl("-n", self.space, "logs", f"deployment/{self.name}", check=False)
+    def rolled_out(self, timeout: str = READY, role: str = "") -> None:
+        kubectl("-n", self.space, "rollout", "status", self.deployment(role), f"--timeout={timeout}")
 
-    def inside(self, *command: str, check: bool = True) -> str:
-        return kubectl("-n", self.space, "exec", f"deployment/{self.name}", "--", *command, check=check)
+    def said(self, role: str = "") -> str:
+        """The log of one of its pods."""
+        return kubectl("-n", self.space, "logs", self.deployment(role), check=False)
+
+    def inside(self, *command: str, role: str = "", check: bool = True) -> str:
+        return kubectl("-n", self.space, "exec", self.deployment(role), "--", *command, check=check)
 
     def ask(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """A request through the ingress."""
@@ -104,6 +125,13 @@ class Release:
 
     def convert(self, target: str, body: bytes, name: str, **headers: str) -> Answer:
         return self.ask(f"/convert?output_format={target}&filename={name}", body, **headers)
+
+    def submit(self, target: str, body: bytes, name: str, **query: str) -> str:
+        """The path of a new job."""
+        more = "".join(f"&{key}={value}" for key, value in query.items())
+        answer = self.ask(f"/v1/jobs?output_format={target}&filename={name}{more}", body, Cache_Control="no-cache")
+        assert answer.status == 202, answer
+        return answer.header("location")
 
     def converts(self) -> None:
         answer = self.convert("fbx", triangle(), "a.obj", Cache_Control="no-cache")
@@ -150,6 +178,44 @@ class Load:
         """The longest time between two answers of the server, in seconds."""
         own = sorted(moment for moment, answer in self.answers if answer in (200, 401))
         return max((later - earlier for earlier, later in itertools.pairwise(own)), default=float("inf"))
+
+
+def metrics(pod: dict) -> dict[str, float]:
+    """The metrics of a pod by their names with labels, such as `meshgate_jobs{state="queued"}`."""
+    text = ask(9464, "/metrics", host=pod["status"]["podIP"]).body.decode()
+    return {name: float(value) for name, value in re.findall(r"^(meshgate_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+def kill(pod: dict, space: str) -> None:
+    """Kills the program in a pod, as a failure would: it gets no time to stop."""
+    # The first process is an init process, which nobody can kill from inside. The command may end with the container.
+    command = "kill -9 $(cat /proc/1/task/1/children)"
+    kubectl("-n", space, "exec", pod["metadata"]["name"], "--", "sh", "-c", command, check=False)
+
+
+BONES = """HIERARCHY
+ROOT a
+{
+OFFSET 0 0 0
+CHANNELS 3 Zrotation Xrotation Yrotation
+JOINT b
+{
+OFFSET 0 1 0
+CHANNELS 3 Zrotation Xrotation Yrotation
+End Site
+{
+OFFSET 0 1 0
+}
+}
+}
+MOTION
+"""
+
+
+def motion(number: int = 0, frames: int = 40_000) -> bytes:
+    """A BVH whose conversion takes time, but little memory: 40,000 frames take five seconds of processor time."""
+    moves = "".join(f"{frame % 97} {number} {frame % 89} 0 {frame % 83} 0\n" for frame in range(frames))
+    return f"{BONES}Frames: {frames}\nFrame Time: 0.033333\n{moves}".encode()
 
 
 def pod(name: str, image: str, *command: str, labels: dict | None = None, **container) -> dict:

@@ -3,41 +3,21 @@
 import concurrent.futures
 import functools
 import time
-import urllib.request
 
 import pytest
-from cluster import Load, Release, apply, get, kubectl, namespace, pod
+from cluster import Load, Release, kubectl
 from event_stream import EventStream, without_progress
 from kit import Jobs, ask, grid, triangle, until
 
 # How long a stopping pod lets its conversions run, after the delay for the ingress to notice.
 SHUTDOWN = ["shutdown.delay=5", "shutdown.grace=30"]
-KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "of-tests"}
-
-
-@pytest.fixture(scope="module")
-def store():
-    """An S3 server with a bucket; its address."""
-    with namespace("store"):
-        apply("store", pod("moto", "meshgate-moto:test", labels={"app": "moto"}),
-              {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "moto"},
-               "spec": {"selector": {"app": "moto"}, "ports": [{"port": 5001}]}})  # fmt: skip
-        kubectl("-n", "store", "wait", "--for=condition=Ready", "pod/moto", "--timeout=120s")
-        address = get("store", "pod", "moto")[0]["status"]["podIP"]
-        bucket = urllib.request.Request(f"http://{address}:5001/results", b"", method="PUT")
-        until("there is a bucket", lambda: urllib.request.urlopen(bucket, timeout=10).status == 200, 60)
-        yield "http://moto.store.svc.cluster.local:5001"
 
 
 @pytest.fixture(scope="module")
 def release(models, store):
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bucket"}, "stringData": KEYS}
-    apply(models, secret)
     release = Release(models, values=[
         "replicaCount=3", "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi",
-        "resources.requests.cpu=50m", "storage.url=s3://results/meshgate", "storage.existingSecret=bucket",
-        f"config.AWS_ENDPOINT_URL={store}", "config.AWS_REGION=eu-west-1", "config.AWS_ALLOW_HTTP=true",
-        "config.RATE_LIMIT_REQUESTS=0", *SHUTDOWN,
+        "resources.requests.cpu=50m", "config.RATE_LIMIT_REQUESTS=0", *store.of(models), *SHUTDOWN,
     ])  # fmt: skip
     release.put("install")
     yield release

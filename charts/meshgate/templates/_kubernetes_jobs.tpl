@@ -13,7 +13,7 @@
 /etc/meshgate/kubernetes-job
 {{- end }}
 
-{{/* The settings of workers that create Kubernetes Jobs. */}}
+{{/* The settings of workers that create Kubernetes Jobs, and of the gateways before them. */}}
 {{- define "meshgate.kubernetesJobSettings" -}}
 {{- with .Values.kubernetesJobs }}
 KUBERNETES_JOBS: {{ .mode }}

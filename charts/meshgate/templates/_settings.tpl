@@ -93,7 +93,8 @@ JOBS_REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis-jobs/{{ .Values.externalRe
 {{- with $authorities }}
 SSL_CERT_DIR: {{ join ":" (prepend . "/etc/ssl/certs") }}
 {{- end }}
-{{- if and (eq $component "worker") (include "meshgate.kubernetesJobs" .) }}
+{{- /* Gateways accept executor=kubernetes and take the census of heavy models; only workers create Kubernetes Jobs. */}}
+{{- if and (has $component (list "gateway" "worker")) (include "meshgate.kubernetesJobs" .) }}
 {{- include "meshgate.kubernetesJobSettings" . }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
