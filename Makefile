@@ -48,7 +48,9 @@ serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
 .PHONY: test
 test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest -n auto --maxprocesses 4
-	cargo test --locked
+	cargo test --locked -- --skip durability::
+	@# These mostly wait, for processes to start and for leases to end.
+	cargo test --locked --test it durability:: -- --test-threads 6
 	@if [ -z "$(PROGRAM)" ]; then cargo build --release --locked; fi
 	MESHGATE_PROGRAM=$(PROGRAM) $(PYTHON) -m pytest tests/behaviour tests/hostile
 	$(VENV)/chart/bin/python -m pytest tests/chart
