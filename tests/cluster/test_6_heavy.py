@@ -13,6 +13,8 @@ from cluster import Load, Release, api_server_away, apply, get, kubectl, metrics
 from event_stream import Event, EventStream
 from kit import MAKE_EATER, Jobs, grid, triangle, until
 
+pytestmark = pytest.mark.skip(reason="these tests have not been run on a cluster yet")
+
 MIB = 1 << 20
 # The smallest pod has 1600 MiB for the conversion; the largest one, which a second attempt gets, 2560 MiB.
 LARGEST_POD = "3584Mi"
