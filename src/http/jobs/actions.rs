@@ -111,7 +111,7 @@ pub async fn redeliver_webhook(
 ) -> Result<Response, Problem> {
     let job = find(&gateway, id, &extensions).await?;
     let Some(url) = &job.spec.webhook_url else {
-        return Err(Problem::new(ErrorCode::NotFound, "the job has no webhook"));
+        return Err(Problem::new(ErrorCode::WrongJobState, "the job has no webhook"));
     };
     if !job.state.has_ended() {
         let detail = "the job has not ended, and only then its webhook is sent";

@@ -93,6 +93,16 @@ impl RedisServer {
 
     /// Restarts the killed server with its saved data.
     pub fn restart(&mut self) {
+        self.restart_unready();
+        until("it has loaded its data", || {
+            let connection = redis::Client::open(self.url()).and_then(|client| client.get_connection());
+            connection.and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection)).is_ok()
+                || !self.is_alive()
+        });
+    }
+
+    /// Restarts the killed server. It may still load its data.
+    fn restart_unready(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
         self.until_listening();
     }
@@ -100,7 +110,7 @@ impl RedisServer {
     /// Restarts the killed server with other arguments.
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        self.restart();
+        self.restart_unready();
     }
 
     pub fn stop(&self) {

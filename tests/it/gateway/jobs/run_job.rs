@@ -117,7 +117,8 @@ async fn a_pod_that_is_stopped_gives_its_job_back_for_the_next_one() {
     let scene = Scene::new();
     let job = scene.scheduled(SLOW, motion()).await;
     let pod = scene.pod_of(&job);
-    let converts = |job: &Value| job["progress"]["stage"] == "importing";
+    // A short stage may begin and end between two renewals of the lease.
+    let converts = |job: &Value| job["progress"]["stage"].as_str().is_some_and(|stage| stage != "scheduling");
     scene.gateway.until_says(path(&job), "it converts", converts).await;
     send(pod.0.id().cast_signed(), Signal::TERM);
     assert_eq!(pod.exit_code().await, Some(3));

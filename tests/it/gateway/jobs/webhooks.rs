@@ -101,7 +101,7 @@ async fn a_webhook_is_sent_again_on_request() {
     let without = gateway.submit(REPACK, triangle()).await;
     let without = gateway.succeeded(&without).await;
     assert_eq!(without["links"]["redeliver"], Value::Null);
-    let sentence = assert_problem(redeliver(&without).await, 404, "not_found").await;
+    let sentence = assert_problem(redeliver(&without).await, 409, "wrong_job_state").await;
     assert!(sentence.contains("webhook"), "{sentence}");
 
     let job = accepted(submit(&gateway, &receiver.url(HERE)).await).await;
