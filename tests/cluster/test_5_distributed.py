@@ -27,6 +27,8 @@ from cluster import (
 from event_stream import Event, EventStream
 from kit import LONG, Jobs, ask, grid, triangle, until
 
+pytestmark = pytest.mark.skip(reason="these tests have not been run on a cluster yet")
+
 # Shorter than the conversion of `motion()`, so that a stopping worker gives its job back.
 GRACE = 1
 ROLES = ("gateway", "worker")
