@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use meshgate::config::{self, Config, Sources};
-use meshgate::domain::{Client, Format, Options};
-use meshgate::jobs::{
-    InputFile, JobSpec, Limits, NewJob, Priority, Queue, RedisQueue, SqliteQueue, Submission,
-};
+use meshgate::domain::{Client, Format};
+use meshgate::jobs::{InputFile, JobSpec, Limits, NewJob, Queue, RedisQueue, SqliteQueue, Submission};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -429,21 +427,8 @@ async fn fill(queue: &Arc<dyn Queue>) -> Result<Uuid> {
 fn spec(number: usize) -> JobSpec {
     let input =
         InputFile { name: format!("model-{number}.glb"), hash: blake3::hash(b"model"), bytes: 100_000 };
-    JobSpec {
-        client: Client::address([127, 0, 0, 1].into()),
-        priority: Priority::Normal,
-        input: vec![input],
-        main: None,
-        target: Format::Gltf,
-        options: Options::default(),
-        bypass_cache: false,
-        webhook_url: None,
-        request_id: Uuid::now_v7().to_string(),
-        trace_parent: None,
-        retry_of: None,
-        executor: None,
-        census: None,
-    }
+    let client = Client::address([127, 0, 0, 1].into());
+    JobSpec { input: vec![input], ..JobSpec::new(client, Format::Gltf, Uuid::now_v7().to_string()) }
 }
 
 /// Times of calls, one after the other.

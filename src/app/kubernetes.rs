@@ -8,15 +8,10 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use tokio::time::timeout;
 
 use crate::config;
-use crate::executor::kubernetes::{Kubernetes, Settings, read_template};
-use crate::jobs::kubernetes::limits;
+use crate::executor::kubernetes::{INSTANCE_LABEL, Kubernetes, NAME_LABEL, Settings, read_template};
 
 /// The file with the namespace of a pod that has a service account.
 const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-/// The labels that tell the Kubernetes Jobs of this installation from others.
-const NAME_LABEL: &str = "app.kubernetes.io/name";
-const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 
 /// How long the search for the Deployment of this process may take. Without it, Kubernetes Jobs have no owner.
 const OWNER_WITHIN: Duration = Duration::from_secs(10);
@@ -62,7 +57,6 @@ fn settings(config: &config::Kubernetes, conversion: Duration) -> Result<Setting
         deadline: config.deadline(conversion),
         ttl_after_finished: config.ttl,
         queue_name: config.queue.clone(),
-        sizes: limits(config),
         pending_timeout: config.pending_timeout,
         max_in_flight: config.max_jobs,
     })
@@ -108,7 +102,6 @@ mod tests {
             (found.deadline, found.ttl_after_finished),
             (Duration::from_mins(40), Duration::from_hours(1))
         );
-        assert_eq!((found.sizes.min_memory, found.sizes.max_memory), (2 << 30, 16 << 30));
         let labels: Vec<(&str, &str)> =
             found.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(labels, [(INSTANCE_LABEL, "shop"), (NAME_LABEL, "meshgate"), ("team", "a")]);

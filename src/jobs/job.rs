@@ -251,6 +251,25 @@ impl InputFile {
 }
 
 impl JobSpec {
+    /// A job of this request that asks for nothing but the target; it has no files yet.
+    pub fn new(client: Client, target: Format, request_id: String) -> Self {
+        Self {
+            client,
+            priority: Priority::default(),
+            input: Vec::new(),
+            main: None,
+            target,
+            options: Options::default(),
+            bypass_cache: false,
+            webhook_url: None,
+            request_id,
+            trace_parent: None,
+            retry_of: None,
+            executor: None,
+            census: None,
+        }
+    }
+
     /// Whether a synchronous request waits for the job. Such a job is removed when its request ends, and clients do not see
     /// it.
     pub fn is_of_request(&self) -> bool {
@@ -267,27 +286,13 @@ impl JobSpec {
 impl JobSpec {
     /// A job without files, for tests.
     pub fn sample(client: Client) -> Self {
-        Self {
-            client,
-            priority: Priority::Normal,
-            input: Vec::new(),
-            main: None,
-            target: Format::Glb,
-            options: Options::default(),
-            bypass_cache: false,
-            webhook_url: None,
-            request_id: "a request".to_owned(),
-            trace_parent: None,
-            retry_of: None,
-            executor: None,
-            census: None,
-        }
+        Self::new(client, Format::Glb, "a request".to_owned())
     }
 }
 
 impl GiveBack {
     /// Those that count as attempts come first.
-    pub const ALL: [GiveBack; 7] = [
+    pub const ALL: [GiveBack; 9] = [
         GiveBack::WorkerLost,
         GiveBack::EngineLost,
         GiveBack::DiskFull,
@@ -295,6 +300,8 @@ impl GiveBack {
         GiveBack::Stopping,
         GiveBack::EngineUnavailable,
         GiveBack::StoreUnavailable,
+        GiveBack::Unschedulable,
+        GiveBack::ClusterBusy,
     ];
 
     /// Whether the attempt counts.
@@ -335,6 +342,30 @@ impl GiveBack {
 }
 
 impl Job {
+    /// A job that was submitted `now`, and that nobody has begun.
+    pub fn queued(id: Uuid, spec: JobSpec, now: Timestamp, expires_at: Timestamp) -> Self {
+        let mut job = Self {
+            id,
+            spec,
+            state: State::Queued,
+            version: 1,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            expires_at,
+            attempts: 0,
+            progress: None,
+            result: None,
+            error: None,
+            cancel_requested: false,
+            memory_factor: 1,
+            events: Vec::new(),
+            deliveries: Vec::new(),
+        };
+        job.record_event(now, None, None);
+        job
+    }
+
     /// Adds an event for the change that led to the current version.
     pub fn record_event(&mut self, at: Timestamp, progress: Option<Progress>, reason: Option<GiveBack>) {
         if progress.is_some() {

@@ -34,6 +34,6 @@ pub use cluster::{Created, Kubernetes};
 pub use error::{Error, Trouble};
 pub use manifest::{MODELS_FAULT, PodRequest};
 pub use outcome::{Outcome, Phase};
-pub use settings::{Settings, read_template};
+pub use settings::{INSTANCE_LABEL, NAME_LABEL, Settings, read_template};
 pub use sizing::{Size, SizeLimits};
 pub use tracker::{Change, States};

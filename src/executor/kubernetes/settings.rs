@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::sizing::SizeLimits;
 
 /// The container of a pod in which the conversion runs.
 pub const CONTAINER: &str = "meshgate";
@@ -21,7 +20,8 @@ pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 pub const COMPONENT: &str = "job";
 
 /// Labels that tell the Jobs of this release from others. Unlike other labels, an upgrade does not change them.
-const RELEASE_LABELS: [&str; 2] = ["app.kubernetes.io/name", "app.kubernetes.io/instance"];
+pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 
 /// Longest prefix of a name, so that it and a UUID fit into a label.
 const MAX_PREFIX: usize = 30;
@@ -45,7 +45,6 @@ pub struct Settings {
     pub ttl_after_finished: Duration,
     /// The queue of Kueue that admits Jobs.
     pub queue_name: Option<String>,
-    pub sizes: SizeLimits,
     /// How long a Job may wait for room in the cluster.
     pub pending_timeout: Duration,
     /// Most unfinished Jobs.
@@ -61,8 +60,8 @@ impl Settings {
 
     /// The label selector of this release's Jobs and their pods.
     pub fn selector(&self) -> String {
-        let release = RELEASE_LABELS.iter().filter_map(|label| {
-            let value = self.labels.get(*label)?;
+        let release = [NAME_LABEL, INSTANCE_LABEL].into_iter().filter_map(|label| {
+            let value = self.labels.get(label)?;
             Some(format!("{label}={value},"))
         });
         format!("{}{COMPONENT_LABEL}={COMPONENT},{JOB_LABEL}", release.collect::<String>())

@@ -12,7 +12,7 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -90,16 +90,20 @@ impl Watcher {
         let (jobs, pods) = (jobs.state(), pods.state());
         let view = View { jobs: &jobs, pods: &pods, listed };
         let now = Instant::now();
-        // A panic cannot leave the tracker half updated in a way that the next look would not mend.
-        let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tracker = self.tracker();
         (tracker.update(&view, now), tracker.questions(&view, now))
+    }
+
+    fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        // A panic cannot leave the tracker half updated in a way that the next look would not mend.
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes why a Job has no pod; returns whether anything was found out.
     fn note(&self, (job, answer): Answer) -> bool {
         match answer {
             Ok(Some(refusal)) => {
-                self.tracker.lock().unwrap_or_else(PoisonError::into_inner).refused(job, refusal);
+                self.tracker().refused(job, refusal);
                 true
             }
             Ok(None) => false,

@@ -16,7 +16,7 @@ use super::document::{Document, path};
 use super::errors::{self, POLL_AFTER};
 use super::idempotency::{IDEMPOTENT_REPLAYED, ReservedKey, fingerprint};
 use crate::conversion::{self, Upload};
-use crate::domain::{Census, Client, ErrorCode, Format, Options};
+use crate::domain::{Census, Client, ErrorCode, Format};
 use crate::http::convert::query::{ConvertQuery, Parameters, cut};
 use crate::http::convert::receive::{ReceivedModel, receive};
 use crate::http::convert::response;
@@ -173,21 +173,7 @@ pub async fn submit(
 /// The job of a request that asks for nothing but this target. `Jobs::submit` fills in its files.
 pub fn new_spec(client: Client, target: Format, request: &Parts) -> JobSpec {
     let request_id = request.extensions.get::<RequestId>().map_or("", RequestId::as_str);
-    JobSpec {
-        client,
-        priority: Priority::default(),
-        input: Vec::new(),
-        main: None,
-        target,
-        options: Options::default(),
-        bypass_cache: false,
-        webhook_url: None,
-        request_id: request_id.to_owned(),
-        trace_parent: otlp::trace_parent(),
-        retry_of: None,
-        executor: None,
-        census: None,
-    }
+    JobSpec { trace_parent: otlp::trace_parent(), ..JobSpec::new(client, target, request_id.to_owned()) }
 }
 
 /// Refuses a wish for a Kubernetes Job that this service cannot fulfil.

@@ -32,4 +32,4 @@ mod tests;
 
 pub use handle::KubernetesJobs;
 pub use pod::{PodEnd, run_in_pod};
-pub use policy::{HeavyPolicy, limits};
+pub use policy::HeavyPolicy;

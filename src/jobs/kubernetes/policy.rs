@@ -97,7 +97,7 @@ impl HeavyPolicy {
 }
 
 /// The limits of pods.
-pub fn limits(config: &Kubernetes) -> SizeLimits {
+fn limits(config: &Kubernetes) -> SizeLimits {
     SizeLimits {
         min_memory: config.min_memory,
         max_memory: config.max_memory,
@@ -231,6 +231,12 @@ mod tests {
         job.record_event(Timestamp(1), None, Some(GiveBack::Unschedulable));
         job.record_event(Timestamp(2), None, None);
         assert!(!auto.is_heavy(&job) && !auto.is_heavy_with(&job, 2));
+    }
+
+    #[test]
+    fn settings_limit_the_memory_of_pods() {
+        let sizes = limits(&Config::load(&Sources::default()).unwrap().kubernetes);
+        assert_eq!((sizes.min_memory, sizes.max_memory), (2 << 30, 16 << 30));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::config::{self, Config, KubernetesMode, Sources};
 use crate::domain::{Client, Format};
 use crate::executor::kubernetes::{Kubernetes, Settings};
-use crate::jobs::job::{InputFile, Job, JobSpec, State, Timestamp};
+use crate::jobs::job::{InputFile, Job, JobSpec, Timestamp};
 use crate::jobs::kubernetes::handle::KubernetesJobs;
-use crate::jobs::kubernetes::policy::{HeavyPolicy, limits};
+use crate::jobs::kubernetes::policy::HeavyPolicy;
 use crate::jobs::queue::{Claim, Limits, NewJob, Queue};
 use crate::jobs::service::Jobs;
 use crate::jobs::sqlite::SqliteQueue;
@@ -42,24 +42,7 @@ pub fn spec_of(name: &str, bytes: u64) -> JobSpec {
 
 /// A queued job.
 pub fn job(spec: JobSpec) -> Job {
-    Job {
-        id: Uuid::now_v7(),
-        spec,
-        state: State::Queued,
-        version: 1,
-        created_at: Timestamp(0),
-        started_at: None,
-        ended_at: None,
-        expires_at: Timestamp(1),
-        attempts: 0,
-        progress: None,
-        result: None,
-        error: None,
-        cancel_requested: false,
-        memory_factor: 1,
-        events: Vec::new(),
-        deliveries: Vec::new(),
-    }
+    Job::queued(Uuid::now_v7(), spec, Timestamp(0), Timestamp(1))
 }
 
 /// An answer that refuses a request.
@@ -161,7 +144,6 @@ fn cluster(
         deadline: Duration::from_hours(1),
         ttl_after_finished: config.ttl,
         queue_name: None,
-        sizes: limits(&config),
         pending_timeout: config.pending_timeout,
         max_in_flight: IN_FLIGHT,
     };

@@ -40,25 +40,7 @@ impl Step<'_> {
             execute(self.sql, "INSERT INTO clients (name) VALUES (?1)", [&name])?;
             self.sql.last_insert_rowid()
         };
-        let mut job = Job {
-            id,
-            spec,
-            state: State::Queued,
-            version: 1,
-            created_at: self.now,
-            started_at: None,
-            ended_at: None,
-            expires_at: self.now.plus(self.context.limits.ttl),
-            attempts: 0,
-            progress: None,
-            result: None,
-            error: None,
-            cancel_requested: false,
-            memory_factor: 1,
-            events: Vec::new(),
-            deliveries: Vec::new(),
-        };
-        job.record_event(self.now, None, None);
+        let job = Job::queued(id, spec, self.now, self.now.plus(self.context.limits.ttl));
         record::insert(self.sql, client, &job, self.number_change()?, self.context.origin)?;
         if let Some(idempotency) = &idempotency {
             self.use_key(idempotency, id)?;

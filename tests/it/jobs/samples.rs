@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshgate::cache::ResultInfo;
-use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
+use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Stage};
 use meshgate::jobs::{
     DeliveryAttempt, GiveBack, InputFile, JobResult, JobSpec, NewJob, NextAttempt, Priority, Progress,
     Timestamp,
@@ -42,20 +42,9 @@ pub fn client(name: &str) -> Client {
 pub fn spec_of(name: &str) -> JobSpec {
     const NAME: &str = "a.obj";
     JobSpec {
-        client: client(name),
-        priority: Priority::Normal,
         // The name counts, too.
         input: vec![file(NAME, JOB_BYTES - NAME.len() as u64)],
-        main: None,
-        target: Format::Glb,
-        options: Options::default(),
-        bypass_cache: false,
-        webhook_url: None,
-        request_id: "a request".to_owned(),
-        trace_parent: None,
-        retry_of: None,
-        executor: None,
-        census: None,
+        ..JobSpec::new(client(name), Format::Glb, "a request".to_owned())
     }
 }
 

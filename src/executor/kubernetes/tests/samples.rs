@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::executor::kubernetes::{PodRequest, Settings, SizeLimits, read_template};
+use crate::executor::kubernetes::{PodRequest, Settings, read_template};
 
 pub const JOB: Uuid = Uuid::from_u128(7);
 pub const GIB: u64 = 1 << 30;
@@ -50,12 +50,6 @@ pub fn settings() -> Settings {
         deadline: Duration::from_hours(1),
         ttl_after_finished: Duration::from_mins(10),
         queue_name: None,
-        sizes: SizeLimits {
-            min_memory: 0,
-            max_memory: 16 * GIB,
-            max_cpu_millis: 2000,
-            max_storage: 20 * GIB,
-        },
         pending_timeout: Duration::from_mins(10),
         max_in_flight: 2,
     }
