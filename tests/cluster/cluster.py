@@ -121,6 +121,15 @@ class Release:
     def helm(self, verb: str, *arguments: str, check: bool = True):
         return helm(verb, self.name, *arguments, "-n", self.space, version=self.version, check=check)
 
+    def left_by_uninstalling(self) -> set[str]:
+        """Uninstalls; returns what is left in the namespace, except what Kubernetes itself puts there."""
+        self.helm("uninstall", "--wait")
+        kinds = "deploy,sts,rs,pods,svc,cm,secret,sa,ingress,netpol,pdb,pvc,hpa,role,rolebinding,jobs"
+        pods_and_jobs = "-n", self.space, "get", "pods,jobs", "-o", "name"
+        until("pods are gone", lambda: not kubectl(*pods_and_jobs), 120)
+        found = set(kubectl("-n", self.space, "get", kinds, "-o", "name").split())
+        return found - {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+
     def put(self, verb: str, *values: str, wait: bool = True) -> str:
         """Installs or upgrades, and waits until the ingress serves the release."""
         given = [part for value in (*self.values, *values) for part in ("--set", value)]
