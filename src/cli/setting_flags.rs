@@ -9,7 +9,8 @@ use clap::{Arg, ArgMatches, Command};
 use super::conversion_flags::capitalised;
 use super::failure::Failure;
 use super::output::warn;
-use crate::config::settings::{self, Info, TABLE};
+use crate::config::setting::Info;
+use crate::config::settings::{self, TABLE};
 use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 
 const HEADING: &str = "Engine settings (usually given by the environment)";

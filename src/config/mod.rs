@@ -3,6 +3,8 @@
 //! `settings` is the table of names, defaults and help; `sources` holds the texts from options, environment and file;
 //! `reader` parses them and collects every mistake; `suggestions` finds misspelled names; `reference` writes the help.
 
+#[cfg(test)]
+mod file_tests;
 mod jobs;
 mod kubernetes;
 mod kubernetes_names;
@@ -11,6 +13,7 @@ mod redis;
 pub mod reference;
 #[cfg(test)]
 mod secret_tests;
+pub mod setting;
 pub mod settings;
 mod sources;
 mod storage;

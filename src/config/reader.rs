@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::settings::{self, Setting};
+use super::setting::Setting;
+use super::settings;
 use super::sources::{SettingValue, Sources};
 use super::types::Environment;
 use super::values::{InvalidValue, may_hold_secret};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::settings::{DefaultValue, GROUPS, Info, TABLE};
+use super::setting::{DefaultValue, Info};
+use super::settings::{GROUPS, TABLE};
 
 impl Info {
     /// The default, as shown to people.

@@ -2,7 +2,6 @@
 //!
 //! Values are parsed with it; `meshgate serve --help` and docs/CONFIGURATION.md are generated from it.
 
-use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +9,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use DefaultValue::{Either, Unset, Value};
-
 use super::kubernetes_names;
+use super::setting::DefaultValue::{Either, Unset, Value};
+use super::setting::{Info, Setting};
 use super::types::{ApiKey, CacheScope, Environment, KubernetesMode, LogFormat};
-use super::values::{self, ADDRESS, InvalidValue, SIZE, Secret};
+use super::values::{self, ADDRESS, SIZE, Secret};
 use super::webhooks::{self, WebhookAllow, WebhookSecret};
 use crate::domain::SandboxMode;
 
@@ -30,58 +29,10 @@ const LEAST_MEMORY: u64 = 1536 << 20;
 const LEAST_POD_MEMORY: u64 = 512 << 20;
 const POD_MEMORY: &str = "a number of bytes, or one like 2G, of at least 512M";
 
-/// The description of a setting.
-#[derive(Debug)]
-pub struct Info {
-    /// The environment variable; in a file, its name in lower case.
-    pub name: &'static str,
-    /// Another name of the variable, for users of other programs.
-    pub alias: Option<&'static str>,
-    /// The command-line option of a setting of the engine, and the placeholder of its value.
-    pub option: Option<(&'static str, &'static str)>,
-    /// The title of its topic.
-    pub group: &'static str,
-    /// Completes the sentence "NAME takes …".
-    pub takes: &'static str,
-    pub default: DefaultValue,
-    pub help: &'static str,
-    /// Whether the value is never shown, and may be read from a file.
-    pub secret: bool,
-}
-
-/// The default of a setting.
-#[derive(Debug, Clone, Copy)]
-pub enum DefaultValue {
-    /// A value, in the text form of the setting.
-    Value(&'static str),
-    /// The values in development and in production.
-    Either(&'static str, &'static str),
-    /// No value; the text describes what applies instead.
-    Unset(&'static str),
-}
-
-/// A setting whose value is a `T`.
-pub struct Setting<T: 'static> {
-    pub info: Info,
-    pub parse: fn(&OsStr) -> Result<T, InvalidValue>,
-}
-
 /// The setting with this name, or the secret with this `_FILE` name.
 pub fn named(name: &str) -> Option<&'static Info> {
     let is_file_of = |info: &Info| info.secret && name.strip_suffix(FILE) == Some(info.name);
     TABLE.iter().copied().find(|info| info.name == name || is_file_of(info))
-}
-
-impl DefaultValue {
-    /// The default value in the environment, if there is one.
-    pub fn value(self, environment: Environment) -> Option<&'static str> {
-        match (self, environment) {
-            (Value(text), _)
-            | (Either(text, _), Environment::Development)
-            | (Either(_, text), Environment::Production) => Some(text),
-            (Unset(_), _) => None,
-        }
-    }
 }
 
 macro_rules! settings {

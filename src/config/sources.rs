@@ -8,7 +8,8 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::settings::{self, FILE, Info, PREFIX};
+use super::setting::Info;
+use super::settings::{self, FILE, PREFIX};
 use super::suggestions;
 use super::values::SWITCH;
 

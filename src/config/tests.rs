@@ -1,26 +1,26 @@
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
-use super::settings::{DefaultValue, TABLE};
+use super::setting::DefaultValue;
+use super::settings::TABLE;
 use super::*;
 
-const KEY: &str = "0123456789abcdef";
+pub(super) const KEY: &str = "0123456789abcdef";
 
-fn sources(variables: &[(&str, &str)]) -> Sources {
+pub(super) fn sources(variables: &[(&str, &str)]) -> Sources {
     Sources::new(variables.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
-fn load(variables: &[(&str, &str)]) -> Config {
+pub(super) fn load(variables: &[(&str, &str)]) -> Config {
     Config::load(&sources(variables)).unwrap()
 }
 
 #[track_caller]
-fn wrong(variables: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn wrong(variables: &[(&str, &str)]) -> Vec<String> {
     Config::load(&sources(variables)).unwrap_err().0
 }
 
-fn with_file(variables: &[(&str, &str)], text: &str) -> Result<Config, Mistakes> {
+pub(super) fn with_file(variables: &[(&str, &str)], text: &str) -> Result<Config, Mistakes> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("meshgate.toml");
     fs::write(&path, text).unwrap();
@@ -390,100 +390,6 @@ fn prefixed_names_override_plain_names_and_those_override_aliases() {
     assert_eq!(workers(&[other, ("WORKERS", "4"), ("MESHGATE_WORKERS", "5")]), 5);
     assert!(wrong(&[("GUNICORN_WORKERS", "many")])[0].starts_with("GUNICORN_WORKERS takes "));
     assert!(wrong(&[("MESHGATE_WORKERS", "many")])[0].starts_with("MESHGATE_WORKERS takes "));
-}
-
-#[test]
-fn the_environment_overrides_the_configuration_file() {
-    let text = "max_file_size = \"10M\"\nworkers = 7\nread_timeout = 1.5\n\
-                trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog_level = \"\"\n";
-    let config = with_file(&[("WORKERS", "3")], text).unwrap();
-    assert_eq!((config.server.workers, config.server.max_file_size), (3, 10 << 20));
-    assert_eq!(config.server.read_timeout, Duration::from_millis(1500));
-    assert_eq!(config.access.trusted_proxies.len(), 2);
-    assert_eq!(config.log.filter, "info");
-    assert_eq!(with_file(&[("GUNICORN_WORKERS", "4")], "workers = 7").unwrap().server.workers, 4);
-    assert_eq!(with_file(&[], "app_env = 'production'").unwrap().log.format, LogFormat::Json);
-}
-
-#[test]
-fn switches_in_a_file_may_be_booleans() {
-    let config = with_file(&[], "cache = false\npresign_results = true").unwrap();
-    assert!(config.cache.is_none() && config.storage.presign);
-    let config = with_file(&[], "cache = 'on'\npresign_results = 'off'").unwrap();
-    assert!(config.cache.is_some() && !config.storage.presign);
-    assert!(load(&[("CACHE", "false")]).cache.is_none());
-    let told = |text: &str| with_file(&[], text).unwrap_err().0;
-    // `false` is not taken for the name of a file.
-    let lines = told("log_file = false");
-    assert_eq!(lines, ["log_file in meshgate.toml takes the name of a file, not false"]);
-    let lines = told("api_keys_file = true");
-    assert_eq!(lines, ["api_keys_file in meshgate.toml takes the name of a file, not true"]);
-    let [line] = &told("trusted_proxies = ['10.0.0.0/8', 5]")[..] else { panic!("one line") };
-    assert!(line.starts_with("trusted_proxies in meshgate.toml takes addresses and networks "), "{line}");
-    assert!(line.ends_with(", not \"5\""), "{line}");
-    let [line] = &told(&format!("[api_keys]\nci = '{KEY}'"))[..] else { panic!("one line") };
-    assert!(line.starts_with("api_keys in meshgate.toml takes NAME:KEY or "), "{line}");
-    assert!(!line.contains(KEY), "{line}");
-    let lines = told("api_key_file = '/keys'");
-    assert_eq!(lines, ["api_key_file in meshgate.toml is not a setting; did you mean api_keys_file?"]);
-}
-
-#[test]
-fn file_errors_are_reported_with_all_others() {
-    let text = "worker = 1\nWORKERS = 1\ncolour = 1\nsandbox = true\nlog_files = 0\n[server]\nworkers = 1\n";
-    let Mistakes(lines) = with_file(&[("SHUTDOWN_DELAY", "long")], text).unwrap_err();
-    let expected = [
-        "WORKERS in meshgate.toml is not a setting; did you mean workers?",
-        "colour in meshgate.toml is not a setting",
-        "log_files in meshgate.toml takes a number from 1 to 1000, not \"0\"",
-        "sandbox in meshgate.toml takes auto, require or off, not true",
-        "server in meshgate.toml is not a setting",
-        "worker in meshgate.toml is not a setting; did you mean workers?",
-    ];
-    let mut of_file: Vec<_> = lines.iter().filter(|line| line.contains("meshgate.toml")).collect();
-    of_file.sort();
-    assert_eq!(of_file, expected.iter().collect::<Vec<_>>());
-    assert_eq!(lines.len(), expected.len() + 1, "{lines:#?}");
-
-    let Mistakes(lines) =
-        with_file(&[("WORKERS", "x")], &format!("workers = 1\napi_keys = \"ci:{KEY}\n")).unwrap_err();
-    assert_eq!(lines[0], "meshgate.toml is not valid TOML: line 2");
-    assert_eq!(lines.len(), 2);
-
-    let mut sources = sources(&[]);
-    sources.add_file(Path::new("/nowhere/meshgate.toml"));
-    let Mistakes(lines) = Config::load(&sources).unwrap_err();
-    assert!(lines[0].starts_with("could not read /nowhere/meshgate.toml: "), "{lines:?}");
-}
-
-#[test]
-fn a_secret_can_be_in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("keys");
-    let name = path.to_str().unwrap();
-    let digest = *blake3::hash(KEY.as_bytes()).as_bytes();
-    for text in [format!("ci:{KEY}"), format!("ci:{KEY}\n"), format!("ci:{KEY}\r\n")] {
-        fs::write(&path, text).unwrap();
-        for variable in ["API_KEYS_FILE", "MESHGATE_API_KEYS_FILE"] {
-            let keys = load(&[(variable, name), ("API_KEYS", "")]).access.api_keys;
-            assert_eq!(keys, [ApiKey { name: "ci".to_owned(), digest, requests: None }]);
-        }
-    }
-    assert_eq!(with_file(&[], &format!("api_keys_file = {name:?}")).unwrap().access.api_keys.len(), 1);
-    let other = [("API_KEYS", "web:another-key-of-mine")];
-    // The environment overrides the file; that is no contradiction.
-    let keys = with_file(&other, &format!("api_keys_file = {name:?}")).unwrap().access.api_keys;
-    assert_eq!(keys[0].name, "web");
-
-    let lines = wrong(&[other[0], ("API_KEYS_FILE", name)]);
-    assert_eq!(lines, ["API_KEYS and API_KEYS_FILE are both set; unset one of them"]);
-    fs::write(&path, "\n").unwrap();
-    assert!(wrong(&[("API_KEYS_FILE", name)])[0].ends_with("keys is empty"));
-    let lines = wrong(&[("API_KEYS_FILE", "/nowhere/keys")]);
-    assert!(lines[0].starts_with("API_KEYS_FILE: could not read /nowhere/keys: "), "{lines:?}");
-    fs::write(&path, "ci:tooshort").unwrap();
-    let lines = wrong(&[("API_KEYS_FILE", name)]);
-    assert!(lines[0].starts_with("API_KEYS_FILE takes ") && !lines[0].contains("tooshort"), "{lines:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every status and error code in the OpenAPI document is tested over HTTP.
 
+mod documented;
 mod jobs;
 
 use std::collections::BTreeSet;
@@ -9,9 +10,9 @@ use meshgate::domain::ErrorCode;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use rustix::process::Signal;
-use serde_json::Value;
 use uuid::Uuid;
 
+use documented::{codes, listed};
 use jobs::UPLOADS;
 
 use super::connections::large_glb;
@@ -27,8 +28,6 @@ use crate::conversions::bad_input::run_python;
 use crate::intake::zip_of;
 use crate::storage::backend::Backend;
 use crate::storage::server::Server;
-
-const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// Both paths of the conversion call.
 const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
@@ -102,37 +101,6 @@ struct Listed {
 
 fn answer(method: &str, path: &str, status: u16, code: &str) -> Listed {
     Listed { call: format!("{method} {path}"), status, code: code.to_owned() }
-}
-
-/// All answers in the document.
-fn listed() -> BTreeSet<Listed> {
-    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
-    let mut all = BTreeSet::new();
-    for (path, calls) in document["paths"].as_object().unwrap() {
-        for (method, call) in calls.as_object().unwrap() {
-            for (status, response) in call["responses"].as_object().unwrap() {
-                let (method, status) = (method.to_uppercase(), status.parse().unwrap());
-                let problem = &response["content"]["application/problem+json"]["schema"];
-                match problem["properties"]["code"]["enum"].as_array() {
-                    Some(codes) => {
-                        all.extend(
-                            codes.iter().map(|code| answer(&method, path, status, code.as_str().unwrap())),
-                        );
-                    }
-                    None => drop(all.insert(answer(&method, path, status, ""))),
-                }
-            }
-        }
-    }
-    assert!(all.len() > 50, "{all:#?}");
-    all
-}
-
-/// All error codes of the type.
-fn codes() -> BTreeSet<String> {
-    let schema = schemars::schema_for!(ErrorCode).to_value();
-    let variants = schema["oneOf"].as_array().unwrap();
-    variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The answers seen so far.
